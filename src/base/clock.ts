@@ -1,0 +1,16 @@
+/** Time as a port. Only adapter/ and bin/ touch the machine's clock (adapter/clock.ts). */
+
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Clock {
+  /** Milliseconds since the Unix epoch. Not monotonic; for records only. */
+  wallMs(): number;
+  /** Milliseconds since some start, fractional, never going back; for deadlines and ticks. */
+  monotonicMs(): number;
+  /** Calls `action` once, after `delayMs`. */
+  after(delayMs: number, action: () => void): Timer;
+  /** Calls `action` every `periodMs`; never keeps the process alive. */
+  every(periodMs: number, action: () => void): Timer;
+}
