@@ -1,0 +1,164 @@
+/**
+ * The framed link protocol, spec/link.md. Pure: bytes in, frames out.
+ *
+ *   u32 payload length | u8 type | u8 zero | u16 zero | u64 id | payload
+ *
+ * One decoder serves every link; which frames a peer may send is the receiver's business
+ * (`expectFrames`). Nothing here interprets a payload.
+ */
+import { InvalidError } from "../base/assert.ts";
+import { limits } from "../base/limits.ts";
+
+export const frameHeaderBytes = 16;
+export const linkProtocol = 1;
+
+/** Frame types. Numbers are never reused. */
+export const frameType = {
+  // any link
+  hello: 0x01,
+  ping: 0x02,
+  pong: 0x03,
+  // gateway <-> server; id = tag (LOAD_CHUNK: chunk index)
+  loadBegin: 0x10,
+  loadChunk: 0x11,
+  loadEnd: 0x12,
+  loadReady: 0x13,
+  generate: 0x20,
+  prompt: 0x21,
+  tokens: 0x22,
+  end: 0x23,
+  cancel: 0x24,
+  failed: 0x25,
+  // router <-> gateway; id = the router's request number
+  state: 0x30,
+  input: 0x31,
+  admitted: 0x32,
+  refused: 0x33,
+  output: 0x34,
+  abort: 0x35,
+  withdraw: 0x36,
+  drainAsk: 0x37,
+  drainGrant: 0x38,
+  // gateway <-> depot; id = chunk index
+  fetch: 0x40,
+  offer: 0x41,
+  chunk: 0x42,
+  done: 0x43,
+  none: 0x44,
+  // gateway <-> recomputer; id = tag
+  epoch: 0x50,
+  proofRequest: 0x51,
+  verdict: 0x52,
+  order: 0x53,
+  orderResult: 0x54,
+  heartbeat: 0x55,
+  // observer or operator <-> any role
+  watch: 0x60,
+  status: 0x61,
+  receiptAsk: 0x62,
+  receipt: 0x63,
+  verdictAsk: 0x64,
+  verdictInfo: 0x65,
+} as const;
+
+export type FrameType = (typeof frameType)[keyof typeof frameType];
+
+export interface Frame {
+  readonly type: number;
+  readonly id: bigint;
+  /** A view into the receive buffer: copy what must outlive the handler. */
+  readonly payload: Buffer;
+}
+
+const empty = Buffer.alloc(0);
+
+/** Encodes header and payload into one buffer. */
+export function encodeFrame(type: FrameType, id: bigint, payload: Uint8Array = empty): Buffer {
+  const frame = Buffer.allocUnsafe(frameHeaderBytes + payload.length);
+  writeFrameHeader(frame, 0, type, id, payload.length);
+  frame.set(payload, frameHeaderBytes);
+  return frame;
+}
+
+/** Writes only the header, for senders that lay the payload out in place. */
+export function writeFrameHeader(
+  target: Buffer,
+  at: number,
+  type: FrameType,
+  id: bigint,
+  payloadLength: number,
+): void {
+  target.writeUInt32BE(payloadLength, at);
+  target.writeUInt32BE(type << 24, at + 4);
+  target.writeBigUInt64BE(id, at + 8);
+}
+
+/**
+ * Cuts a byte stream into frames. Memory is bounded by one frame: bytes of complete frames are
+ * handed on before more is kept. Throws InvalidError `link.*` at the first malformed header.
+ */
+export class FrameDecoder {
+  #pending: Buffer = empty;
+  readonly #payloadMax: number;
+
+  constructor(payloadMax: number = limits.framePayload) {
+    this.#payloadMax = payloadMax;
+  }
+
+  /** Feeds bytes; calls `onFrame` for each frame that they complete, in order. */
+  push(bytes: Buffer, onFrame: (frame: Frame) => void): void {
+    let data = this.#pending.length === 0 ? bytes : this.#join(bytes);
+    while (data.length >= frameHeaderBytes) {
+      const length = this.#payloadLength(data);
+      const end = frameHeaderBytes + length;
+      if (data.length < end) break;
+      const type = data.readUInt8(4);
+      const id = data.readBigUInt64BE(8);
+      const payload = data.subarray(frameHeaderBytes, end);
+      data = data.subarray(end);
+      onFrame({ type, id, payload });
+    }
+    this.#keep(data);
+  }
+
+  /** Whether the stream stands between two frames: anything else at its end is a cut frame. */
+  get idle(): boolean {
+    return this.#parts.length === 0 && this.#pending.length === 0;
+  }
+
+  // A large frame arrives in many reads: they are collected and joined once, not grown each time.
+  #parts: Buffer[] = [];
+  #partsLength = 0;
+  #need = 0;
+
+  #join(bytes: Buffer): Buffer {
+    this.#parts.push(bytes);
+    this.#partsLength += bytes.length;
+    if (this.#pending.length + this.#partsLength < this.#need) return empty;
+    const joined = Buffer.concat([this.#pending, ...this.#parts]);
+    this.#parts = [];
+    this.#partsLength = 0;
+    this.#pending = empty;
+    return joined;
+  }
+
+  #keep(rest: Buffer): void {
+    if (this.#parts.length > 0) return;
+    this.#pending = rest;
+    this.#need =
+      rest.length >= frameHeaderBytes
+        ? frameHeaderBytes + rest.readUInt32BE(0)
+        : frameHeaderBytes;
+  }
+
+  #payloadLength(data: Buffer): number {
+    const length = data.readUInt32BE(0);
+    if (length > this.#payloadMax) {
+      throw new InvalidError("link.too-long", `a frame of ${length} bytes exceeds the limit`);
+    }
+    if ((data.readUInt32BE(4) & 0x00ffffff) !== 0) {
+      throw new InvalidError("link.reserved", "reserved header bytes are not zero");
+    }
+    return length;
+  }
+}

@@ -1,0 +1,31 @@
+/** A framed connection as a port; adapter/link.ts implements it over sockets. */
+import type { Frame, FrameType } from "./link.ts";
+
+export interface Wire {
+  /** Who is at the other end, as authenticated: from its certificate, or from how it was started. */
+  readonly peer: Peer;
+  /** Queues one frame. Returns false when the peer reads too slowly: wait for `drained`. */
+  send(type: FrameType, id: bigint, payload?: Uint8Array): boolean;
+  /** Queues bytes that already are whole frames (one write for a whole release tick). */
+  sendRaw(frames: Uint8Array): boolean;
+  /** Resolves when the queue has been handed to the kernel. Rejects when the link closes. */
+  drained(): Promise<void>;
+  /** Bytes queued and not yet taken by the kernel. */
+  readonly backlog: number;
+  onFrame(handler: (frame: Frame) => void): void;
+  /** Called once, with the reason in words. */
+  onClose(handler: (reason: string) => void): void;
+  /** Stops and restarts reading: backpressure towards the peer. */
+  pause(): void;
+  resume(): void;
+  /** Drops the connection. `reason` goes to the log, not to the peer. */
+  close(reason: string): void;
+  readonly closed: boolean;
+}
+
+export type PeerRole = "gateway" | "server" | "router" | "depot" | "recomputer" | "observer" | "operator";
+
+export interface Peer {
+  readonly role: PeerRole;
+  readonly name: string;
+}
