@@ -1,0 +1,38 @@
+/** The options of `weir gateway`. */
+import type { OptionSpecs } from "./options.ts";
+
+export const gatewayHelp =
+  "Run one gateway: admit whitelisted weights to its server, then record, release and sample pairs.";
+
+export const gatewaySpecs: OptionSpecs = {
+  name: { kind: "text", help: "name, as in its certificate and its tags", required: true },
+  listen: { kind: "text", help: "HOST:PORT for router, observers, operators", required: true },
+  identity: { kind: "text", help: "folder of gateway-NAME.crt, .key and ca.crt", required: true },
+  data: { kind: "text", help: "folder of ring, log, outbox and state", required: true },
+  ringKey: { kind: "text", help: "file of the root key, 64 hex digits; not in --data", required: true },
+  whitelist: { kind: "text", help: "whitelist file, signed by both parties", required: true },
+  partyA: { kind: "text", help: "public key of party A, 64 hex digits", required: true },
+  partyB: { kind: "text", help: "public key of party B, 64 hex digits", required: true },
+  model: { kind: "text", help: "model id to serve, from the whitelist", required: true },
+  depot: { kind: "text", help: "HOST:PORT of the depot", required: true },
+  recomputer: { kind: "text", help: "HOST:PORT of the recomputer", required: true },
+  shutdownKeys: { kind: "list", help: "public key that may order a shutdown", required: true },
+  releaseKeys: { kind: "list", help: "public key that may order a release", required: true },
+  epsilon: { kind: "number", help: "share of pairs sent to the recomputer, 0 to 1", required: true },
+  tickMs: { kind: "number", help: "release tick, milliseconds", default: 20 },
+  capacity: { kind: "number", help: "pairs that the server works on at once", default: 8 },
+  ringBytes: { kind: "number", help: "size of the encrypted ring, bytes", default: 268_435_456 },
+  segments: { kind: "number", help: "segment files of the ring", default: 16 },
+  outboxPairs: { kind: "number", help: "kept pairs that may wait for a verdict", default: 10_000 },
+  pairDeadlineSeconds: { kind: "number", help: "longest life of a pair", default: 600 },
+  stallSeconds: { kind: "number", help: "longest silence during an upload", default: 10 },
+  readySeconds: { kind: "number", help: "time for the engine to load", default: 120 },
+  flickerSeconds: { kind: "number", help: "power-cycle the server after this time; 0: never", default: 3600 },
+  flickerPairs: { kind: "number", help: "power-cycle after so many pairs; 0: never", default: 0 },
+  flickerOffsetSeconds: { kind: "number", help: "added before the first power cycle", default: 0 },
+  drainSeconds: { kind: "number", help: "time for open pairs to end before a power cycle", default: 60 },
+  silentSeconds: { kind: "number", help: "silence of the recomputer that raises an alarm", default: 15 },
+  webhook: { kind: "text", help: "URL that alarms are posted to" },
+  power: { kind: "json", help: "how the server is powered (spec/config.md)" },
+  logLevel: { kind: "text", help: "debug, info, warn or error", default: "info" },
+};

@@ -1,0 +1,12 @@
+/** Where a depot's weights lie, as a port; adapter/weights-file.ts reads them from files. */
+
+export interface WeightsFile {
+  readonly modelId: string;
+  readonly sizeBytes: number;
+  readonly chunkBytes: number;
+  /** Root of the RFC 6962 tree over the chunks. */
+  readonly root: Buffer;
+  /** Chunk `index` and its audit path, bottom first. Throws UnavailableError when unreadable. */
+  chunk(index: number): Promise<{ readonly data: Buffer; readonly proof: readonly Buffer[] }>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,363 @@
+/**
+ * The gateway as one thing: pair path, weights path and the way to the recomputer, behind the links
+ * of routers, observers and operators. Built by bin/gateway.ts from ports.
+ */
+import type { KeyObject } from "node:crypto";
+import { InvalidError } from "../base/assert.ts";
+import { decodeUtf8 } from "../base/bytes.ts";
+import type { Clock } from "../base/clock.ts";
+import { leafHash } from "../base/merkle.ts";
+import type { RandomSource } from "../base/random.ts";
+import type { LogFields, Logger, LogLevel } from "../base/report.ts";
+import { encodeLeaf } from "../format/leaf.ts";
+import { frameType, type Frame } from "../format/link.ts";
+import { encodeState } from "../format/router-link.ts";
+import type { GatewayStatus, Receipt } from "../format/status.ts";
+import { formatTag, parseTag, type Tag } from "../format/tag.ts";
+import type { WhitelistEntry } from "../format/whitelist.ts";
+import type { Wire } from "../format/wire.ts";
+import { applyOrder, type OrderKeys } from "./halt.ts";
+import { TestedRandom } from "./health.ts";
+import { ServerLife } from "./life.ts";
+import type { Power } from "./power.port.ts";
+import { Prover } from "./prove.ts";
+import { Sampler } from "./sample.ts";
+import { PairPath } from "./serve.ts";
+import type { GatewayStore } from "./store.port.ts";
+import { epochKeyOf, Tagger } from "./tag.ts";
+
+/** Raises an alarm; `key` names the condition, so that it can be cleared. */
+export interface AlarmBoard {
+  raise(severity: "warning" | "critical", kind: string, text: string): void;
+  clear(kind: string): void;
+  list(): GatewayStatus["alarms"];
+}
+
+export interface GatewayOptions {
+  readonly name: string;
+  readonly entry: WhitelistEntry;
+  readonly epoch: number;
+  readonly store: GatewayStore;
+  /** The device's secret: ring and epoch keys derive from it. */
+  readonly rootKey: KeyObject;
+  readonly power: Power;
+  readonly connectDepot: () => Promise<Wire>;
+  readonly random: RandomSource;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly alarms: AlarmBoard;
+  readonly orderKeys: OrderKeys;
+  readonly epsilon: number;
+  readonly tickMs: number;
+  readonly capacity: number;
+  readonly pairDeadlineMs: number;
+  readonly stallMs: number;
+  readonly readyMs: number;
+  readonly retryMs: number;
+  readonly flickerMs: number;
+  readonly flickerPairs: number;
+  readonly flickerOffsetMs: number;
+  readonly drainMs: number;
+  readonly silentMs: number;
+  /** Parts that are simulated, in words. */
+  readonly simulated: readonly string[];
+  readonly onFatal: (error: Error) => void;
+}
+
+/** How long a router may hold back its leave to drain. */
+const drainGrantMs = 30_000;
+
+export class Gateway {
+  readonly #o: GatewayOptions;
+  readonly #pairs: PairPath;
+  readonly #life: ServerLife;
+  readonly #prover: Prover;
+  readonly #routers = new Set<Wire>();
+  #drainWaiters: (() => void)[] = [];
+  #orders: Promise<void> = Promise.resolve();
+
+  constructor(options: GatewayOptions) {
+    this.#o = options;
+    const { name, entry, store, clock, logger, alarms } = options;
+    const random = new TestedRandom(options.random, (test) => {
+      alarms.raise("critical", "gateway.rng", `the sampling generator failed its ${test} test`);
+    });
+    this.#pairs = new PairPath({
+      entry,
+      store,
+      clock,
+      logger,
+      tickMs: options.tickMs,
+      pairDeadlineMs: options.pairDeadlineMs,
+      tagger: new Tagger(options.epoch, epochKeyOf(options.rootKey, options.epoch)),
+      sampler: new Sampler(options.epsilon, random),
+      onMisbehaviour: (why) => {
+        alarms.raise("critical", "server.misbehaved", `the server broke the link protocol: ${why}`);
+        this.#life.fault(why);
+      },
+      onFatal: options.onFatal,
+      onKept: () => {
+        this.#prover.pump();
+      },
+    });
+    this.#life = new ServerLife({
+      ...options,
+      gateway: name,
+      pairs: this.#pairs,
+      mayDrain: () => this.#mayDrain(),
+      onChange: () => {
+        this.#tellRouters();
+      },
+      onFault: (why) => {
+        alarms.raise("warning", "server.restarted", `power was cut: ${why}`);
+      },
+    });
+    this.#prover = new Prover({
+      gateway: name,
+      outbox: store.outbox,
+      rootKey: options.rootKey,
+      clock,
+      logger,
+      silentMs: options.silentMs,
+      onSilent: (ms) => {
+        const text = `no sign of the recomputer for ${Math.round(ms / 1000)} s`;
+        alarms.raise("critical", "recomputer.silent", text);
+      },
+      onHeardAgain: () => {
+        alarms.clear("recomputer.silent");
+      },
+      onOrder: (wire, frame) => {
+        this.onOrder(wire, frame);
+      },
+      onSettled: () => {
+        this.#checkOutbox();
+      },
+    });
+  }
+
+  /** Runs until `stop`. */
+  async run(): Promise<void> {
+    const { clock, store } = this.#o;
+    const second = clock.every(1000, () => {
+      this.#pairs.sweep();
+      this.#prover.watch();
+      this.#prover.pump();
+      this.#checkOutbox();
+      this.#tellRouters();
+    });
+    const { halt } = store.state;
+    if (halt !== null) this.#raiseHalt(halt.reason);
+    try {
+      await this.#life.run(halt !== null);
+    } finally {
+      second.cancel();
+    }
+    await this.#pairs.settled();
+    await store.ring.commit();
+  }
+
+  stop(): void {
+    this.#life.stop();
+  }
+
+  /** Drains and power-cycles now. */
+  flicker(): Promise<void> {
+    return this.#life.flicker();
+  }
+
+  attachRecomputer(wire: Wire): void {
+    this.#prover.attach(wire);
+  }
+
+  /** A router connected. */
+  attachRouter(wire: Wire): void {
+    this.#routers.add(wire);
+    wire.onClose(() => {
+      this.#routers.delete(wire);
+      this.#pairs.onRouterLost(wire);
+    });
+    wire.onFrame((frame) => {
+      this.#onRouterFrame(wire, frame);
+    });
+    wire.send(frameType.state, 0n, this.#state());
+  }
+
+  #onRouterFrame(wire: Wire, frame: Frame): void {
+    switch (frame.type) {
+      case frameType.input:
+        this.#pairs.onInput(wire, frame, this.#life.accepting);
+        return;
+      case frameType.withdraw:
+        this.#pairs.onWithdraw(wire, frame.id);
+        return;
+      case frameType.drainGrant: {
+        const waiters = this.#drainWaiters;
+        this.#drainWaiters = [];
+        for (const waiter of waiters) waiter();
+        return;
+      }
+      default:
+        throw new InvalidError("gateway.frame", `a router may not send frame type ${frame.type}`);
+    }
+  }
+
+  #mayDrain(): Promise<void> {
+    if (this.#routers.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = this.#o.clock.after(drainGrantMs, resolve);
+      this.#drainWaiters.push(() => {
+        timer.cancel();
+        resolve();
+      });
+      for (const router of this.#routers) router.send(frameType.drainAsk, 0n);
+    });
+  }
+
+  #state(): Buffer {
+    const { name, entry, capacity, store } = this.#o;
+    return encodeState({
+      gateway: name,
+      modelId: entry.modelId,
+      mode: this.#life.mode,
+      accepting: this.#life.accepting === "yes" && this.#pairs.hasRoom,
+      halted: store.state.halt !== null,
+      inflight: this.#pairs.inflight,
+      capacity,
+    });
+  }
+
+  #tellRouters(): void {
+    const state = this.#state();
+    for (const router of this.#routers) router.send(frameType.state, 0n, state);
+  }
+
+  #checkOutbox(): void {
+    const { outbox } = this.#o.store;
+    const full = outbox.waiting >= outbox.capacity;
+    const { alarms } = this.#o;
+    if (full) {
+      alarms.raise("critical", "outbox.full", "the outbox is full: serving stopped, nothing dropped");
+    } else {
+      alarms.clear("outbox.full");
+    }
+  }
+
+  #raiseHalt(reason: string): void {
+    this.#o.alarms.raise("critical", "gateway.halted", `halted by order: ${reason}`);
+  }
+
+  /** An ORDER from a recomputer or an operator. Orders are applied one after the other. */
+  onOrder(wire: Wire, frame: Frame): void {
+    const bytes = Buffer.from(frame.payload);
+    const id = frame.id;
+    this.#orders = this.#orders.then(async () => {
+      const answer = await this.#apply(bytes);
+      wire.send(frameType.orderResult, id, Buffer.from(answer));
+    });
+    this.#orders.catch((error: unknown) => {
+      this.#o.onFatal(error instanceof Error ? error : new Error(String(error)));
+    });
+  }
+
+  async #apply(bytes: Buffer): Promise<string> {
+    const { name, orderKeys, store, clock, alarms } = this.#o;
+    const outcome = await applyOrder(bytes, name, orderKeys, store.state, clock.wallMs());
+    const note = (level: LogLevel, event: string, fields: LogFields): void => {
+      this.#o.logger.log(level, event, fields);
+    };
+    switch (outcome.kind) {
+      case "halted":
+        note("error", "gateway.halted", { reason: outcome.reason });
+        this.#raiseHalt(outcome.reason);
+        this.#life.halt(`halted by order: ${outcome.reason}`);
+        return "obeyed";
+      case "released":
+        note("info", "gateway.released", {});
+        alarms.clear("gateway.halted");
+        this.#life.release();
+        return "obeyed";
+      case "already-halted":
+        return "already-halted";
+      case "refused":
+        note("warn", "gateway.order-refused", { why: outcome.why });
+        return `refused: ${outcome.why}`;
+    }
+  }
+
+  /** RECEIPT_ASK from an operator: what the gateway holds about one tag. */
+  async receipt(payload: Uint8Array): Promise<Receipt> {
+    const { gateway, tag } = parseTag(decodeUtf8(payload));
+    const { log, outbox } = this.#o.store;
+    const base = {
+      tag: formatTag(gateway, tag),
+      leafIndex: null,
+      leafHex: null,
+      leafHash: null,
+      logSize: Number(log.size),
+      logRoot: log.root().toString("hex"),
+      proof: [],
+    };
+    if (gateway !== this.#o.name) return { ...base, state: "unknown" };
+    if (this.#pairs.isOpen(tag)) return { ...base, state: "open" };
+    const index = log.find(tag);
+    if (index === null) return { ...base, state: "unknown" };
+    const leaf = encodeLeaf(await log.read(index));
+    const proof = await log.prove(index);
+    return {
+      ...base,
+      state: this.#fate(tag, outbox.verdictOf(tag)),
+      leafIndex: Number(index),
+      leafHex: leaf.toString("hex"),
+      leafHash: leafHash(leaf).toString("hex"),
+      proof: proof.map((hash) => hash.toString("hex")),
+    };
+  }
+
+  #fate(tag: Tag, verdict: string | null): Receipt["state"] {
+    if (verdict !== null) return "judged";
+    return this.#o.store.outbox.knows(tag) ? "kept" : "not-kept";
+  }
+
+  status(): GatewayStatus {
+    const { store, entry, alarms, power, simulated } = this.#o;
+    const { counter } = this.#life;
+    const ring = store.ring.status();
+    const { forgottenThrough } = ring;
+    return {
+      role: "gateway",
+      name: this.#o.name,
+      modelId: entry.modelId,
+      mode: this.#life.mode,
+      ready: this.#life.ready,
+      draining: this.#life.draining,
+      halted: store.state.halt,
+      epoch: this.#o.epoch,
+      boots: this.#life.boots,
+      lastKillReason: this.#life.lastKillReason,
+      upload: {
+        bitsForwarded: Number(counter.forwardedBits),
+        bitsTotal: Number(counter.totalBits),
+      },
+      inflight: this.#pairs.inflight,
+      pairs: {
+        logged: Number(store.log.size),
+        sampled: this.#pairs.counts.sampled,
+        cutOff: this.#pairs.counts.cutOff,
+      },
+      tokens: this.#pairs.counts.tokens,
+      log: { size: Number(store.log.size), root: store.log.root().toString("hex") },
+      outbox: { waiting: store.outbox.waiting, capacity: store.outbox.capacity },
+      ring: {
+        bytes: ring.bytes,
+        capacity: ring.capacity,
+        pairsForgotten: ring.pairsForgotten,
+        forgottenThrough:
+          forgottenThrough === null ? "" : formatTag(this.#o.name, forgottenThrough),
+      },
+      recomputer: { connected: this.#prover.connected, silentMs: this.#prover.silentMs },
+      isolation: this.#life.isolation,
+      simulated: power.simulated === "" ? simulated : [power.simulated, ...simulated],
+      alarms: alarms.list(),
+    };
+  }
+}

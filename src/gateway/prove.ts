@@ -1,0 +1,139 @@
+/**
+ * The way of kept pairs to the recomputer, out of the durable outbox. Each pair is sent until a
+ * verdict for it came; at most `windowMax` are unanswered at once. Silence of the recomputer is
+ * alarmed on, and a full outbox stops the gateway from serving (serve.ts): nothing is dropped.
+ */
+import type { KeyObject } from "node:crypto";
+import { InvalidError } from "../base/assert.ts";
+import { decodeUtf8 } from "../base/bytes.ts";
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/report.ts";
+import { frameType, type Frame } from "../format/link.ts";
+import { decodeHeartbeat, encodeEpoch } from "../format/proof-request.ts";
+import { asTag, tagEpoch, type Tag } from "../format/tag.ts";
+import type { Wire } from "../format/wire.ts";
+import type { Outbox } from "./store.port.ts";
+import { epochKeyOf } from "./tag.ts";
+
+const windowMax = 32;
+
+export interface ProverOptions {
+  readonly gateway: string;
+  readonly outbox: Outbox;
+  readonly rootKey: KeyObject;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Silence of the recomputer that raises the alarm; milliseconds. */
+  readonly silentMs: number;
+  readonly onSilent: (silentMs: number) => void;
+  readonly onHeardAgain: () => void;
+  /** An ORDER came over this link. */
+  readonly onOrder: (wire: Wire, frame: Frame) => void;
+  /** A verdict freed room in the outbox. */
+  readonly onSettled: () => void;
+}
+
+export class Prover {
+  readonly #o: ProverOptions;
+  #wire: Wire | null = null;
+  #unanswered = new Set<Tag>();
+  #lastSent: Tag | null = null;
+  #epochsTold = new Set<number>();
+  #heardMs: number;
+  #silent = false;
+
+  constructor(options: ProverOptions) {
+    this.#o = options;
+    this.#heardMs = options.clock.monotonicMs();
+  }
+
+  get connected(): boolean {
+    return this.#wire !== null;
+  }
+
+  get silentMs(): number {
+    return Math.round(this.#o.clock.monotonicMs() - this.#heardMs);
+  }
+
+  /** A fresh link to the recomputer: everything unsettled is offered again, from the start. */
+  attach(wire: Wire): void {
+    this.#wire = wire;
+    this.#unanswered = new Set();
+    this.#lastSent = null;
+    this.#epochsTold = new Set();
+    wire.onClose((reason) => {
+      if (this.#wire !== wire) return;
+      this.#wire = null;
+      this.#o.logger.log("warn", "gateway.recomputer-lost", { reason });
+    });
+    wire.onFrame((frame) => {
+      this.#onFrame(wire, frame);
+    });
+    this.pump();
+  }
+
+  /** Sends what the window allows. Call when pairs were kept, and once a second. */
+  pump(): void {
+    const wire = this.#wire;
+    if (wire === null || wire.closed) return;
+    while (this.#unanswered.size < windowMax) {
+      const items = this.#o.outbox.list(this.#lastSent, windowMax - this.#unanswered.size);
+      if (items.length === 0) return;
+      for (const { tag, request } of items) {
+        this.#tellEpoch(wire, tagEpoch(tag));
+        wire.send(frameType.proofRequest, tag, request);
+        this.#unanswered.add(tag);
+        this.#lastSent = tag;
+      }
+    }
+  }
+
+  /** Raises and clears the silence alarm. Call once a second. */
+  watch(): void {
+    const silentMs = this.silentMs;
+    if (!this.#silent && silentMs > this.#o.silentMs) {
+      this.#silent = true;
+      this.#o.onSilent(silentMs);
+    }
+  }
+
+  #heard(): void {
+    this.#heardMs = this.#o.clock.monotonicMs();
+    if (!this.#silent) return;
+    this.#silent = false;
+    this.#o.onHeardAgain();
+  }
+
+  #tellEpoch(wire: Wire, epoch: number): void {
+    if (this.#epochsTold.has(epoch)) return;
+    this.#epochsTold.add(epoch);
+    const epochKey = epochKeyOf(this.#o.rootKey, epoch).export();
+    wire.send(frameType.epoch, 0n, encodeEpoch({ gateway: this.#o.gateway, epoch, epochKey }));
+  }
+
+  #onFrame(wire: Wire, frame: Frame): void {
+    this.#heard();
+    switch (frame.type) {
+      case frameType.heartbeat:
+        decodeHeartbeat(frame.payload);
+        return;
+      case frameType.verdict:
+        this.#settle(frame);
+        return;
+      case frameType.order:
+        this.#o.onOrder(wire, frame);
+        return;
+      default:
+        throw new InvalidError("prove.frame", `unexpected frame type ${frame.type}`);
+    }
+  }
+
+  #settle(frame: Frame): void {
+    const tag = asTag(frame.id);
+    if (frame.payload.length > 64) throw new InvalidError("prove.verdict", "a verdict is one word");
+    this.#o.outbox.settle(tag, decodeUtf8(frame.payload));
+    this.#unanswered.delete(tag);
+    this.#o.onSettled();
+    this.pump();
+  }
+}

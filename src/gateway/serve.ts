@@ -1,0 +1,474 @@
+/**
+ * The pair path, in the order in which a pair is processed:
+ *
+ *   1. admit    parse the input, check it against the whitelist entry          admit.ts
+ *   2. tag      a strictly increasing tag, and with it the seed                tag.ts
+ *   3. forward  GENERATE to the server; the same bytes go into the ring
+ *   4. pair     PROMPT, TOKENS, END of the server are joined to the input      pair.ts
+ *   5. commit   at the tick: ring and leaf log durable, one sync each
+ *   6. release  only then: bytes to the router
+ *   7. sample   the coin, after the leaf is in the log; kept pairs go out      sample.ts, prove.ts
+ *
+ * Time: replies leave only on the grid of the release tick, so no byte leaves unrecorded and
+ * timing carries at most one symbol per tick. A tick with nothing to do is not armed.
+ */
+import { assert, InvalidError } from "../base/assert.ts";
+import { Writer } from "../base/bytes.ts";
+import type { Clock, Timer } from "../base/clock.ts";
+import { sha256 } from "../base/hash.ts";
+import { limits } from "../base/limits.ts";
+import type { Logger } from "../base/report.ts";
+import { encodeLeaf } from "../format/leaf.ts";
+import { frameHeaderBytes, frameType, writeFrameHeader, type Frame } from "../format/link.ts";
+import { encodeOutput, type FinishReason } from "../format/pair.ts";
+import { encodeProofRequest } from "../format/proof-request.ts";
+import {
+  encodeAbort,
+  encodeAdmitted,
+  encodeRefused,
+  writeOutputPart,
+  type Abort,
+} from "../format/router-link.ts";
+import { decodeFailed } from "../format/server-link.ts";
+import { asTag, type Tag } from "../format/tag.ts";
+import type { WhitelistEntry } from "../format/whitelist.ts";
+import type { Wire } from "../format/wire.ts";
+import { admit } from "./admit.ts";
+import { PairAssembler } from "./pair.ts";
+import type { Sampler } from "./sample.ts";
+import type { GatewayStore, OutboxItem } from "./store.port.ts";
+import type { Tagger } from "./tag.ts";
+
+export interface PairPathOptions {
+  readonly entry: WhitelistEntry;
+  readonly store: GatewayStore;
+  readonly tagger: Tagger;
+  readonly sampler: Sampler;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly tickMs: number;
+  /** Longest life of a pair; milliseconds. */
+  readonly pairDeadlineMs: number;
+  /** The server broke protocol: the caller cuts its power. */
+  readonly onMisbehaviour: (why: string) => void;
+  /** Storage or the generator failed: the caller cuts power and stops. */
+  readonly onFatal: (error: Error) => void;
+  /** The outbox has new items. */
+  readonly onKept: () => void;
+}
+
+export interface PairCounts {
+  logged: number;
+  sampled: number;
+  cutOff: number;
+  tokens: number;
+}
+
+interface OpenPair {
+  readonly tag: Tag;
+  readonly seed: bigint;
+  readonly requestId: bigint;
+  readonly router: Wire;
+  readonly input: Buffer;
+  readonly assembler: PairAssembler;
+  readonly deadlineMs: number;
+  /** ADMITTED was sent. */
+  announced: boolean;
+  /** Text recorded in the ring but not yet released. */
+  text: string;
+  /** Set when the pair is over; its leaf is due at the next tick. */
+  over: { readonly finish: FinishReason; readonly abort: Abort | null } | null;
+  dirty: boolean;
+}
+
+/** Frames of one tick for one router, laid out in place and sent with one write. */
+interface Outgoing {
+  readonly wire: Wire;
+  readonly writer: Writer;
+}
+
+const header = Buffer.alloc(frameHeaderBytes);
+
+export class PairPath {
+  readonly counts: PairCounts = { logged: 0, sampled: 0, cutOff: 0, tokens: 0 };
+  readonly #o: PairPathOptions;
+  readonly #open = new Map<Tag, OpenPair>();
+  readonly #byRequest = new Map<Wire, Map<bigint, OpenPair>>();
+  /** Pairs that ended here while the server may still be sending: its frames for them are dropped. */
+  readonly #ended = new Set<Tag>();
+  #dirty: OpenPair[] = [];
+  #server: Wire | null = null;
+  #tick: Timer | null = null;
+  #committing = false;
+  /** Something arrived during a commit: another tick is due. */
+  #again = false;
+  #lastTickMs = 0;
+
+  constructor(options: PairPathOptions) {
+    this.#o = options;
+  }
+
+  get inflight(): number {
+    return this.#open.size;
+  }
+
+  isOpen(tag: Tag): boolean {
+    return this.#open.has(tag);
+  }
+
+  /** The outbox must have room for every pair that is open: none may ever be dropped. */
+  get hasRoom(): boolean {
+    const { outbox } = this.#o.store;
+    return (
+      this.#open.size < limits.gatewayInflight && outbox.waiting + this.#open.size < outbox.capacity
+    );
+  }
+
+  /** The server is loaded: pairs may be forwarded to it. */
+  attach(server: Wire): void {
+    assert(this.#server === null, "one server at a time");
+    this.#server = server;
+    this.#ended.clear();
+  }
+
+  /** The server is gone: every open pair is cut off, recorded as such, and its router told. */
+  detach(abort: Abort): void {
+    this.#server = null;
+    for (const pair of this.#open.values()) this.#finish(pair, "cut-off", abort);
+  }
+
+  /** Steps 1 to 3. `accepting` is the gateway's word on mode and draining. */
+  onInput(router: Wire, frame: Frame, accepting: "yes" | "not-serving" | "draining"): void {
+    const refuse = (code: Parameters<typeof encodeRefused>[0], detail = ""): void => {
+      router.send(frameType.refused, frame.id, encodeRefused(code, detail));
+    };
+    const server = this.#server;
+    if (accepting === "draining") {
+      refuse("draining");
+      return;
+    }
+    if (accepting === "not-serving" || server === null) {
+      refuse("not-serving");
+      return;
+    }
+    if (!this.hasRoom) {
+      refuse("full");
+      return;
+    }
+    const admission = admit(frame.payload, this.#o.entry);
+    if (admission.kind === "refused") {
+      refuse(admission.code, admission.detail);
+      return;
+    }
+    const requests = this.#requestsOf(router);
+    if (requests.has(frame.id)) {
+      router.close(`request ${frame.id} is already open`);
+      return;
+    }
+    const { tag, seed } = this.#o.tagger.next();
+    const payload = Buffer.allocUnsafe(8 + frame.payload.length);
+    payload.writeBigUInt64BE(seed);
+    payload.set(frame.payload, 8);
+    const pair: OpenPair = {
+      tag,
+      seed,
+      requestId: frame.id,
+      router,
+      input: payload.subarray(8),
+      assembler: new PairAssembler(admission.input.params.maxTokens),
+      deadlineMs: this.#o.clock.monotonicMs() + this.#o.pairDeadlineMs,
+      announced: false,
+      text: "",
+      over: null,
+      dirty: false,
+    };
+    this.#open.set(tag, pair);
+    requests.set(frame.id, pair);
+    this.#o.store.ring.add("input", tag, payload);
+    server.send(frameType.generate, tag, payload);
+    this.#arm();
+  }
+
+  #requestsOf(router: Wire): Map<bigint, OpenPair> {
+    let requests = this.#byRequest.get(router);
+    if (requests === undefined) {
+      requests = new Map();
+      this.#byRequest.set(router, requests);
+    }
+    return requests;
+  }
+
+  /** The client left: the pair ends here as it stands. */
+  onWithdraw(router: Wire, requestId: bigint): void {
+    const pair = this.#byRequest.get(router)?.get(requestId);
+    if (pair !== undefined) this.#cut(pair, null);
+  }
+
+  /** A router's link closed: all that it asked for is withdrawn. */
+  onRouterLost(router: Wire): void {
+    const pairs = this.#byRequest.get(router);
+    this.#byRequest.delete(router);
+    for (const pair of pairs?.values() ?? []) this.#cut(pair, null);
+  }
+
+  #cut(pair: OpenPair, abort: Abort | null): void {
+    if (pair.over !== null) return;
+    this.#server?.send(frameType.cancel, pair.tag);
+    this.#ended.add(pair.tag);
+    this.#finish(pair, "cut-off", abort);
+  }
+
+  /** Step 4. Anything but the frames that are due is misbehaviour, and costs the server its power. */
+  onServerFrame(frame: Frame): void {
+    try {
+      this.#pairFrame(frame);
+    } catch (error) {
+      if (!(error instanceof InvalidError)) throw error;
+      this.#o.onMisbehaviour(`${error.code}: ${error.message}`);
+    }
+  }
+
+  #pairFrame(frame: Frame): void {
+    const tag = asTag(frame.id);
+    const pair = this.#open.get(tag);
+    if (pair?.over !== null) {
+      if (!this.#ended.has(tag)) throw new InvalidError("pair.unknown", "a frame for no open pair");
+      if (frame.type === frameType.end || frame.type === frameType.failed) this.#ended.delete(tag);
+      return;
+    }
+    const { ring } = this.#o.store;
+    switch (frame.type) {
+      case frameType.prompt:
+        pair.assembler.prompt(frame.payload);
+        ring.add("prompt", tag, frame.payload);
+        break;
+      case frameType.tokens: {
+        const tokens = pair.assembler.tokens(frame.payload);
+        ring.add("tokens", tag, frame.payload);
+        this.counts.tokens += tokens.ids.length;
+        pair.text += tokens.text;
+        this.#touch(pair);
+        break;
+      }
+      case frameType.end: {
+        const finish = pair.assembler.end(frame.payload);
+        ring.add("end", tag, frame.payload);
+        this.#finish(pair, finish, null);
+        break;
+      }
+      case frameType.failed:
+        this.#finish(pair, "cut-off", decodeFailed(frame.payload));
+        break;
+      default:
+        throw new InvalidError("pair.frame", `a server may not send frame type ${frame.type}`);
+    }
+    this.#arm();
+  }
+
+  #touch(pair: OpenPair): void {
+    if (pair.dirty) return;
+    pair.dirty = true;
+    this.#dirty.push(pair);
+  }
+
+  #finish(pair: OpenPair, finish: FinishReason, abort: Abort | null): void {
+    if (pair.over !== null) return;
+    pair.over = { finish, abort };
+    this.#touch(pair);
+    this.#arm();
+  }
+
+  /** Ends pairs that outlived their deadline. Called about once a second. */
+  sweep(): void {
+    const now = this.#o.clock.monotonicMs();
+    for (const pair of this.#open.values()) {
+      if (pair.deadlineMs < now) this.#cut(pair, "deadline");
+    }
+  }
+
+  #arm(): void {
+    if (this.#committing) {
+      this.#again = true;
+      return;
+    }
+    if (this.#tick !== null) return;
+    const { clock, tickMs } = this.#o;
+    const now = clock.monotonicMs();
+    // On the grid, and never twice on the same point of it.
+    const next = Math.max(Math.ceil(now / tickMs), Math.round(this.#lastTickMs / tickMs) + 1) * tickMs;
+    this.#tick = clock.after(next - now, () => {
+      this.#tick = null;
+      this.#lastTickMs = next;
+      void this.#onTick();
+    });
+  }
+
+  async #onTick(): Promise<void> {
+    this.#committing = true;
+    try {
+      const batch = this.#dirty;
+      this.#dirty = [];
+      const released = this.#prepare(batch);
+      const { ring, log } = this.#o.store;
+      await Promise.all([ring.commit(), log.commit()]);
+      this.#release(released);
+      this.#sample(released.filter((part) => part.leaf !== null));
+    } catch (error) {
+      this.#o.onFatal(error instanceof Error ? error : new Error(String(error)));
+      return;
+    } finally {
+      this.#committing = false;
+    }
+    // Coins alone arm no tick: lost in a crash, they are drawn again (gateway/recover.ts).
+    if (this.#again) {
+      this.#again = false;
+      this.#arm();
+    }
+  }
+
+  /** Step 5, first half: takes what will be released and appends the leaves of pairs that ended. */
+  #prepare(batch: readonly OpenPair[]): Part[] {
+    const parts: Part[] = [];
+    for (const pair of batch) {
+      pair.dirty = false;
+      const text = pair.text;
+      pair.text = "";
+      // Taken now: what arrives during the commit is not durable and waits for the next tick.
+      const over = pair.over;
+      const leaf = over === null ? null : this.#appendLeaf(pair, over);
+      parts.push({ pair, text, over, leaf });
+    }
+    return parts;
+  }
+
+  #appendLeaf(pair: OpenPair, over: { finish: FinishReason }): LoggedLeaf {
+    const output = encodeOutput(pair.assembler.output(over.finish));
+    const leaf = encodeLeaf({
+      tag: pair.tag,
+      completedMs: this.#o.clock.wallMs(),
+      seed: pair.seed,
+      entryDigest: this.#o.entry.digest,
+      inputDigest: sha256(pair.input),
+      outputDigest: sha256(output),
+      finish: over.finish,
+      tokens: pair.assembler.tokenCount,
+    });
+    const index = this.#o.store.log.append(leaf);
+    this.counts.logged++;
+    if (over.finish === "cut-off") this.counts.cutOff++;
+    return { index, leaf, output };
+  }
+
+  /** Step 6. Everything in `parts` is durable. */
+  #release(parts: readonly Part[]): void {
+    const outgoing = new Map<Wire, Outgoing>();
+    for (const part of parts) {
+      const { pair } = part;
+      if (part.leaf !== null) this.#forget(pair);
+      if (pair.router.closed) continue;
+      let out = outgoing.get(pair.router);
+      if (out === undefined) {
+        out = { wire: pair.router, writer: new Writer(4096) };
+        outgoing.set(pair.router, out);
+      }
+      this.#layOut(out.writer, part);
+    }
+    for (const { wire, writer } of outgoing.values()) {
+      wire.sendRaw(writer.bytes());
+      if (wire.backlog > routerBacklogMax) wire.close("the router reads too slowly");
+    }
+  }
+
+  #forget(pair: OpenPair): void {
+    this.#open.delete(pair.tag);
+    this.#byRequest.get(pair.router)?.delete(pair.requestId);
+  }
+
+  #layOut(out: Writer, part: Part): void {
+    const { pair, text, over } = part;
+    const id = pair.requestId;
+    if (!pair.announced) {
+      pair.announced = true;
+      const payload = encodeAdmitted(pair.tag);
+      writeFrameHeader(header, 0, frameType.admitted, id, payload.length);
+      out.raw(header).raw(payload);
+    }
+    const ended = over !== null && over.finish !== "cut-off";
+    if (ended || text !== "") {
+      const final = ended
+        ? {
+            finish: over.finish,
+            promptTokens: pair.assembler.promptTokens,
+            completionTokens: pair.assembler.tokenCount,
+          }
+        : null;
+      const start = out.length;
+      writeFrameHeader(header, 0, frameType.output, id, 0);
+      out.raw(header);
+      writeOutputPart(out, { text, final });
+      out.patchU32(start, out.length - start - frameHeaderBytes);
+    }
+    if (over?.abort != null) {
+      const payload = encodeAbort(over.abort);
+      writeFrameHeader(header, 0, frameType.abort, id, payload.length);
+      out.raw(header).raw(payload);
+    }
+  }
+
+  /** Step 7. The leaves of `parts` are in the log. */
+  #sample(parts: readonly Part[]): void {
+    const kept: OutboxItem[] = [];
+    const coins: { tag: Tag; keep: boolean }[] = [];
+    for (const { pair, leaf } of parts) {
+      if (leaf === null) continue;
+      const keep = this.#o.sampler.keep();
+      coins.push({ tag: pair.tag, keep });
+      if (!keep) continue;
+      const { index, output } = leaf;
+      const request = encodeProofRequest({
+        leafIndex: index,
+        leaf: leaf.leaf,
+        input: pair.input,
+        output,
+      });
+      kept.push({ tag: pair.tag, request });
+    }
+    if (kept.length > 0) this.#o.store.outbox.put(kept);
+    // The coins go into the ring after the outbox has the kept pairs: a crash in between draws
+    // again for the deleted ones only.
+    for (const { tag, keep } of coins) {
+      this.#o.store.ring.add("coin", tag, keep ? coinKept : coinDeleted);
+    }
+    this.counts.sampled += kept.length;
+    if (kept.length > 0) this.#o.onKept();
+  }
+
+  /** Resolves when nothing is open and nothing waits for a tick. */
+  async settled(): Promise<void> {
+    while (this.#open.size > 0 || this.#committing || this.#tick !== null) {
+      await new Promise<void>((resolve) => {
+        this.#o.clock.after(this.#o.tickMs, resolve);
+      });
+    }
+  }
+}
+
+interface LoggedLeaf {
+  readonly index: bigint;
+  readonly leaf: Buffer;
+  readonly output: Buffer;
+}
+
+/** What one tick lets out of one pair. */
+interface Part {
+  readonly pair: OpenPair;
+  readonly text: string;
+  readonly over: OpenPair["over"];
+  readonly leaf: LoggedLeaf | null;
+}
+
+const coinKept = Buffer.of(1);
+const coinDeleted = Buffer.of(0);
+
+/** Bytes a router may leave unread before its link is dropped: its clients' limits come first. */
+const routerBacklogMax = 16 * limits.clientBacklog;

@@ -1,0 +1,103 @@
+/**
+ * What a gateway keeps on disk, as ports. adapter/disk and adapter/sqlite implement them.
+ *
+ *   ring    inputs and outputs, encrypted, fixed size; durable before a byte leaves; forgets oldest
+ *   log     one leaf per complete pair, for ever
+ *   outbox  kept pairs on their way to a recomputer; bounded; never drops
+ *   state   boot epoch, halt order: a few bytes, replaced atomically
+ */
+import type { Leaf } from "../format/leaf.ts";
+import type { RingKind, RingRecord } from "../format/ring-block.ts";
+import type { Tag } from "../format/tag.ts";
+
+export { ringKinds, type RingKind, type RingRecord } from "../format/ring-block.ts";
+
+export interface RingStatus {
+  readonly bytes: number;
+  readonly capacity: number;
+  readonly pairsForgotten: number;
+  /** Highest tag of which at least one record was overwritten; null when none was. */
+  readonly forgottenThrough: Tag | null;
+}
+
+/** Fixed-size encrypted ring. One writer. */
+export interface Ring {
+  /** Adds a record to the open batch: a memory copy, nothing durable yet. */
+  add(kind: RingKind, tag: Tag, payload: Uint8Array): void;
+  /** Records in the open batch. */
+  readonly pending: number;
+  /**
+   * Seals the batch as one or more encrypted blocks, writes them and makes them durable with one
+   * fdatasync. Never runs twice at once. Rejects with UnavailableError (effect unknown): the
+   * gateway then kills power and stops.
+   */
+  commit(): Promise<void>;
+  /** Everything readable, oldest first, as found at start: for recovery and for receipts. */
+  read(): AsyncIterable<RingRecord>;
+  status(): RingStatus;
+  close(): Promise<void>;
+}
+
+/** Append-only leaf log. One writer. */
+export interface LeafLog {
+  readonly size: bigint;
+  /** Adds a leaf (memory only) and returns its index. */
+  append(leaf: Buffer): bigint;
+  /** Makes appended leaves durable; no-op when there are none. */
+  commit(): Promise<void>;
+  /** RFC 6962 root over all leaves, durable or not. */
+  root(): Buffer;
+  /** Where the leaf of a tag stands; null when there is none. */
+  find(tag: Tag): bigint | null;
+  read(index: bigint): Promise<Leaf>;
+  /** Inclusion proof of `index` in the tree of the present size, bottom first. */
+  prove(index: bigint): Promise<Buffer[]>;
+  close(): Promise<void>;
+}
+
+export interface OutboxItem {
+  readonly tag: Tag;
+  /** An encoded ProofRequest (format/proof-request.ts). */
+  readonly request: Buffer;
+}
+
+/** Durable queue of kept pairs. Payloads are encrypted at rest. */
+export interface Outbox {
+  readonly capacity: number;
+  readonly waiting: number;
+  /** All at once or none; durable when it returns. A tag that was ever put is ignored. */
+  put(items: readonly OutboxItem[]): void;
+  /** Whether a tag was ever put (settled or not). */
+  knows(tag: Tag): boolean;
+  /** Unsettled items with a tag above `after` (null: from the start), by rising tag. */
+  list(after: Tag | null, max: number): OutboxItem[];
+  /** A verdict came: the payload is erased, the tag remembered with the verdict. */
+  settle(tag: Tag, verdict: string): void;
+  /** The verdict a tag was settled with, or null. */
+  verdictOf(tag: Tag): string | null;
+  close(): void;
+}
+
+export interface StoredHalt {
+  readonly digest: string;
+  readonly reason: string;
+  readonly sinceMs: number;
+}
+
+/** Small state, each write atomic and durable before it returns. */
+export interface StateFile {
+  /** Takes the next boot epoch: strictly above every earlier one, durable when it resolves. */
+  nextEpoch(): Promise<number>;
+  readonly halt: StoredHalt | null;
+  setHalt(halt: StoredHalt | null): Promise<void>;
+  /** Digests of halts that were released: their shutdown orders are not obeyed again. */
+  readonly released: ReadonlySet<string>;
+  addReleased(digest: string): Promise<void>;
+}
+
+export interface GatewayStore {
+  readonly ring: Ring;
+  readonly log: LeafLog;
+  readonly outbox: Outbox;
+  readonly state: StateFile;
+}
