@@ -116,16 +116,15 @@ async function build(
   identity: TlsIdentity,
   logger: Logger,
   onFatal: (error: Error) => void,
-): Promise<Gateway> {
+): Promise<{ gateway: Gateway; close: () => Promise<void> }> {
   const name = options.text("name");
   const entry = entryOf(options);
   const rootKey = secretKey(fromHex(readFileSync(options.text("ringKey"), "utf8").trim(), 32));
-  const { store, epoch, notes } = await openGatewayStore({
+  const { store, epoch, notes, close } = await openGatewayStore({
     dir: options.text("data"),
     rootKey,
     entry,
     random: systemRandom,
-    clock: systemClock,
     ringBytes: options.number("ringBytes", 1 << 20, 2 ** 42),
     segments: options.number("segments", 2, 4096),
     outboxPairs: options.number("outboxPairs", 1, 1e9),
@@ -137,7 +136,7 @@ async function build(
     if (webhook !== "") void postWebhook(webhook, alarm, logger);
   });
   const depot = options.address("depot");
-  return new Gateway({
+  const gateway = new Gateway({
     name,
     entry,
     epoch,
@@ -168,6 +167,8 @@ async function build(
     ],
     onFatal,
   });
+  await gateway.recover();
+  return { gateway, close };
 }
 
 async function serve(options: Options): Promise<number> {
@@ -176,7 +177,7 @@ async function serve(options: Options): Promise<number> {
   const identity = readIdentity(options.text("identity"), `gateway-${name}`);
   let exitCode = 0;
   const fatal = Promise.withResolvers<undefined>();
-  const gateway = await build(options, identity, logger, (error) => {
+  const { gateway, close } = await build(options, identity, logger, (error) => {
     logger.log("error", "gateway.fatal", { why: error.message });
     exitCode = 1;
     fatal.resolve(undefined);
@@ -205,6 +206,7 @@ async function serve(options: Options): Promise<number> {
   else await Promise.race([life.catch(() => undefined), afterMs(5000)]);
   stopRecomputer();
   await listener.close();
+  if (exitCode === 0) await close();
   return exitCode;
 }
 

@@ -185,6 +185,23 @@ export class Fields {
     return value.map((entry, i) => new Fields(entry, `${this.#path}.${key}[${i}]`));
   }
 
+  /** A field that may be absent: then `fallback`. For configuration, never for signed documents. */
+  optionalText(key: string, fallback: string): string {
+    return this.#get(key) === undefined ? fallback : this.text(key);
+  }
+
+  optionalInteger(key: string, fallback: number, min: number, max: number): number {
+    return this.#get(key) === undefined ? fallback : this.integer(key, min, max);
+  }
+
+  optionalTexts(key: string): string[] {
+    const value = this.#get(key) ?? [];
+    if (!Array.isArray(value)) this.#wrong(key, "a list of strings");
+    return value.map((entry) =>
+      typeof entry === "string" ? entry : this.#wrong(key, "a list of strings"),
+    );
+  }
+
   /** Throws if the object has fields that nobody asked for. */
   end(): void {
     for (const key of Object.keys(this.#object)) {

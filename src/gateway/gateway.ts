@@ -21,6 +21,7 @@ import { TestedRandom } from "./health.ts";
 import { ServerLife } from "./life.ts";
 import type { Power } from "./power.port.ts";
 import { Prover } from "./prove.ts";
+import { recoverStore } from "./recover.ts";
 import { Sampler } from "./sample.ts";
 import { PairPath } from "./serve.ts";
 import type { GatewayStore } from "./store.port.ts";
@@ -72,6 +73,7 @@ export class Gateway {
   readonly #pairs: PairPath;
   readonly #life: ServerLife;
   readonly #prover: Prover;
+  readonly #sampler: Sampler;
   readonly #routers = new Set<Wire>();
   #drainWaiters: (() => void)[] = [];
   #orders: Promise<void> = Promise.resolve();
@@ -82,6 +84,7 @@ export class Gateway {
     const random = new TestedRandom(options.random, (test) => {
       alarms.raise("critical", "gateway.rng", `the sampling generator failed its ${test} test`);
     });
+    this.#sampler = new Sampler(options.epsilon, random);
     this.#pairs = new PairPath({
       entry,
       store,
@@ -90,7 +93,7 @@ export class Gateway {
       tickMs: options.tickMs,
       pairDeadlineMs: options.pairDeadlineMs,
       tagger: new Tagger(options.epoch, epochKeyOf(options.rootKey, options.epoch)),
-      sampler: new Sampler(options.epsilon, random),
+      sampler: this.#sampler,
       onMisbehaviour: (why) => {
         alarms.raise("critical", "server.misbehaved", `the server broke the link protocol: ${why}`);
         this.#life.fault(why);
@@ -133,6 +136,29 @@ export class Gateway {
         this.#checkOutbox();
       },
     });
+  }
+
+  /**
+   * Brings ring, log and outbox into step after whatever ended the last run. To be awaited before
+   * `run`. Throws what the store throws; then nothing may be served.
+   */
+  async recover(): Promise<void> {
+    const { store, entry, clock, logger } = this.#o;
+    const keep = (): boolean => this.#sampler.keep();
+    const found = await recoverStore({ store, entryDigest: entry.digest, clock, keep });
+    const { completed, cutOff, drawn, kept, forgotten, unprovable } = found;
+    logger.log("info", "gateway.recovered", {
+      completed,
+      cutOff,
+      drawn,
+      kept,
+      forgotten: forgotten.length,
+      unprovable: unprovable.length,
+    });
+    if (unprovable.length + forgotten.length > 0) {
+      const text = `${unprovable.length + forgotten.length} pairs of an earlier run cannot be proved`;
+      this.#o.alarms.raise("warning", "recovery.unprovable", text);
+    }
   }
 
   /** Runs until `stop`. */
@@ -236,7 +262,11 @@ export class Gateway {
     const full = outbox.waiting >= outbox.capacity;
     const { alarms } = this.#o;
     if (full) {
-      alarms.raise("critical", "outbox.full", "the outbox is full: serving stopped, nothing dropped");
+      alarms.raise(
+        "critical",
+        "outbox.full",
+        "the outbox is full: serving stopped, nothing dropped",
+      );
     } else {
       alarms.clear("outbox.full");
     }

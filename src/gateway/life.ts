@@ -57,15 +57,26 @@ type EndReason =
 /** One power cycle: late events of an earlier one can never touch the present server. */
 class Cycle {
   readonly ended: Promise<EndReason>;
+  readonly loaded: Promise<void>;
   over = false;
-  loaded = false;
+  isLoaded = false;
   draining = false;
   readonly #resolve: (reason: EndReason) => void;
+  readonly #resolveLoaded: () => void;
 
   constructor() {
-    const { promise, resolve } = Promise.withResolvers<EndReason>();
-    this.ended = promise;
-    this.#resolve = resolve;
+    const end = Promise.withResolvers<EndReason>();
+    const loaded = Promise.withResolvers<void>();
+    this.ended = end.promise;
+    this.#resolve = end.resolve;
+    this.loaded = loaded.promise;
+    this.#resolveLoaded = loaded.resolve;
+  }
+
+  /** The engine said that it is ready. */
+  load(): void {
+    this.isLoaded = true;
+    this.#resolveLoaded();
   }
 
   /** The first reason counts. */
@@ -215,6 +226,9 @@ export class ServerLife {
     server.wire.onClose((why) => {
       cycle.fault(`the server's link closed: ${why}`);
     });
+    server.wire.onFrame((frame) => {
+      this.#onServerFrame(cycle, frame);
+    });
     void this.#bootAndServe(server, cycle);
     const reason = await cycle.ended;
     this.#cycle = null;
@@ -224,10 +238,10 @@ export class ServerLife {
 
   async #bootAndServe(server: PoweredServer, cycle: Cycle): Promise<void> {
     try {
-      await this.#upload(server, cycle);
+      await this.#upload(server);
       if (cycle.over) return;
       this.#mode.apply("weights-complete");
-      await this.#load(server, cycle);
+      await this.#load(cycle);
     } catch (error) {
       if (!(error instanceof InvalidError || error instanceof UnavailableError)) throw error;
       cycle.fault(`${error.code}: ${error.message}`);
@@ -240,12 +254,8 @@ export class ServerLife {
     this.#planFlicker(cycle);
   }
 
-  async #upload(server: PoweredServer, cycle: Cycle): Promise<void> {
+  async #upload(server: PoweredServer): Promise<void> {
     const { entry, gateway, clock, stallMs } = this.#o;
-    // Nothing a server says before the weights are in is of any use: it only has to listen.
-    server.wire.onFrame(() => {
-      cycle.fault("the server spoke in UPLOAD");
-    });
     const depot = await this.#o.connectDepot();
     try {
       const counter = this.#counter;
@@ -255,30 +265,25 @@ export class ServerLife {
     }
   }
 
-  #load(server: PoweredServer, cycle: Cycle): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const timer = this.#o.clock.after(this.#o.readyMs, () => {
-        reject(new UnavailableError("life.not-ready", "the engine did not load in time", "unknown"));
-      });
-      server.wire.onClose(() => {
-        timer.cancel();
-        resolve();
-      });
-      server.wire.onFrame((frame: Frame) => {
-        if (cycle.over) return;
-        if (cycle.loaded) {
-          this.#o.pairs.onServerFrame(frame);
-          return;
-        }
-        if (frame.type !== frameType.loadReady) {
-          cycle.fault("the server spoke before it was ready");
-          return;
-        }
-        cycle.loaded = true;
-        timer.cancel();
-        resolve();
-      });
+  /** Until all bits are in, a server has nothing to say; after that first LOAD_READY. */
+  #onServerFrame(cycle: Cycle, frame: Frame): void {
+    if (cycle.over) return;
+    if (cycle.isLoaded) {
+      this.#o.pairs.onServerFrame(frame);
+    } else if (frame.type === frameType.loadReady && this.#counter.complete) {
+      cycle.load();
+    } else {
+      cycle.fault("the server spoke before it was ready");
+    }
+  }
+
+  /** Step 3: resolves when LOAD_READY came, or when the cycle is over. */
+  async #load(cycle: Cycle): Promise<void> {
+    const timer = this.#o.clock.after(this.#o.readyMs, () => {
+      cycle.fault(`the engine did not load within ${this.#o.readyMs} ms`);
     });
+    await Promise.race([cycle.loaded, cycle.ended]);
+    timer.cancel();
   }
 
   #planFlicker(cycle: Cycle): void {

@@ -5,7 +5,7 @@
  *   2. tag      a strictly increasing tag, and with it the seed                tag.ts
  *   3. forward  GENERATE to the server; the same bytes go into the ring
  *   4. pair     PROMPT, TOKENS, END of the server are joined to the input      pair.ts
- *   5. commit   at the tick: ring and leaf log durable, one sync each
+ *   5. commit   at the tick: ring, then leaf log durable, one sync each
  *   6. release  only then: bytes to the router
  *   7. sample   the coin, after the leaf is in the log; kept pairs go out      sample.ts, prove.ts
  *
@@ -295,7 +295,8 @@ export class PairPath {
     const { clock, tickMs } = this.#o;
     const now = clock.monotonicMs();
     // On the grid, and never twice on the same point of it.
-    const next = Math.max(Math.ceil(now / tickMs), Math.round(this.#lastTickMs / tickMs) + 1) * tickMs;
+    const next =
+      Math.max(Math.ceil(now / tickMs), Math.round(this.#lastTickMs / tickMs) + 1) * tickMs;
     this.#tick = clock.after(next - now, () => {
       this.#tick = null;
       this.#lastTickMs = next;
@@ -310,7 +311,9 @@ export class PairPath {
       this.#dirty = [];
       const released = this.#prepare(batch);
       const { ring, log } = this.#o.store;
-      await Promise.all([ring.commit(), log.commit()]);
+      // The ring first: a leaf must never commit to an output that the ring does not hold.
+      await ring.commit();
+      await log.commit();
       this.#release(released);
       this.#sample(released.filter((part) => part.leaf !== null));
     } catch (error) {

@@ -65,13 +65,21 @@ export interface OutboxItem {
 export interface Outbox {
   readonly capacity: number;
   readonly waiting: number;
-  /** All at once or none; durable when it returns. A tag that was ever put is ignored. */
+  /** Whether `pairs` more items of `bytes` in all would fit. */
+  roomFor(pairs: number, bytes: number): boolean;
+  /**
+   * All at once or none; durable when it returns. A tag that was ever put is ignored. Throws
+   * UnavailableError `outbox.full` when they do not fit.
+   */
   put(items: readonly OutboxItem[]): void;
   /** Whether a tag was ever put (settled or not). */
   knows(tag: Tag): boolean;
   /** Unsettled items with a tag above `after` (null: from the start), by rising tag. */
   list(after: Tag | null, max: number): OutboxItem[];
-  /** A verdict came: the payload is erased, the tag remembered with the verdict. */
+  /**
+   * A verdict came: the payload is erased, the tag remembered with the verdict. Again with the same
+   * verdict: nothing. Throws InvalidError `outbox.unknown`, or `outbox.settled` when another came before.
+   */
   settle(tag: Tag, verdict: string): void;
   /** The verdict a tag was settled with, or null. */
   verdictOf(tag: Tag): string | null;

@@ -1,0 +1,82 @@
+/**
+ * `npm run tcb`: the trusted computing base of each process, as its import closure: files, lines and
+ * npm packages. Dynamic imports count, type-only imports do not.
+ */
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+const processes: Readonly<Record<string, string>> = {
+  gateway: "src/bin/gateway.ts",
+  server: "src/bin/server-agent.ts",
+  depot: "src/bin/depot.ts",
+  router: "src/bin/router.ts",
+  recomputer: "src/bin/recomputer.ts",
+  page: "src/bin/dashboard.ts",
+};
+
+export interface Closure {
+  readonly process: string;
+  readonly files: readonly string[];
+  readonly lines: number;
+  readonly packages: readonly string[];
+}
+
+function importsOf(text: string): string[] {
+  const found = text.matchAll(
+    /^\s*(?:import|export)\s+(?!type\b)[^"';]*?from\s+"([^"]+)"|^\s*import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)/gm,
+  );
+  return [...found].map((match) => match[1] ?? match[2] ?? match[3] ?? "");
+}
+
+/** The import closure of `entry` (a path from the package root). */
+export function closureOf(process: string, entry: string): Closure {
+  const files = new Set<string>();
+  const packages = new Set<string>();
+  let lines = 0;
+  const visit = (path: string): void => {
+    const name = relative(root, path);
+    if (files.has(name)) return;
+    files.add(name);
+    const text = readFileSync(path, "utf8");
+    lines += text.split("\n").length - 1;
+    for (const target of importsOf(text)) {
+      if (target.startsWith(".")) visit(join(dirname(path), target));
+      else if (!target.startsWith("node:")) packages.add(packageName(target));
+    }
+  };
+  visit(join(root, entry));
+  return { process, files: [...files].sort(), lines, packages: [...packages].sort() };
+}
+
+function packageName(target: string): string {
+  const parts = target.split("/");
+  return parts.slice(0, target.startsWith("@") ? 2 : 1).join("/");
+}
+
+/** Prints all closures. `--json` for machines, `--files` names the files. */
+export function runTcb(argv: string[]): number {
+  if (argv.includes("--help")) {
+    process.stdout.write(
+      "weir tcb [--json] [--files]\n\nPrint files, lines and packages of each process.\n",
+    );
+    return 0;
+  }
+  const closures = Object.entries(processes)
+    .filter(([, entry]) => existsSync(join(root, entry)))
+    .map(([name, entry]) => closureOf(name, entry));
+  if (argv.includes("--json")) {
+    process.stdout.write(`${JSON.stringify(closures, null, 2)}\n`);
+    return 0;
+  }
+  for (const { process: name, files, lines, packages } of closures) {
+    const npm = packages.length === 0 ? "no npm packages" : packages.join(", ");
+    process.stdout.write(`${name.padEnd(11)} ${files.length} files, ${lines} lines, ${npm}\n`);
+    if (argv.includes("--files")) for (const file of files) process.stdout.write(`  ${file}\n`);
+  }
+  return 0;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = runTcb(process.argv.slice(2));

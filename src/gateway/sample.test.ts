@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { RandomSource } from "../base/random.ts";
+import { Sampler } from "./sample.ts";
+
+/** Counts up through the 64-bit space in even steps: the share kept is then epsilon almost exactly. */
+function evenly(steps: number): RandomSource {
+  let i = 0n;
+  const step = 2n ** 64n / BigInt(steps);
+  return {
+    fill(target): void {
+      Buffer.from(target.buffer, target.byteOffset, 8).writeBigUInt64BE(i);
+      i = (i + step) % 2n ** 64n;
+    },
+  };
+}
+
+for (const epsilon of [0, 0.01, 0.25, 1]) {
+  test(`sample: epsilon ${epsilon} over the whole range of draws -> that share is kept`, () => {
+    const steps = 100_000;
+    const sampler = new Sampler(epsilon, evenly(steps));
+    let kept = 0;
+    for (let i = 0; i < steps; i++) if (sampler.keep()) kept++;
+    assert.ok(Math.abs(kept / steps - epsilon) <= 1.5 / steps, `kept ${kept}`);
+  });
+}
+
+test("sample: epsilon outside [0, 1] -> refused", () => {
+  for (const epsilon of [-0.1, 1.1, NaN]) {
+    assert.throws(() => new Sampler(epsilon, evenly(1)), { code: "sample.epsilon" });
+  }
+});
