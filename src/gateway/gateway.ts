@@ -179,6 +179,8 @@ export class Gateway {
       second.cancel();
     }
     await this.#pairs.settled();
+    this.#prover.detach();
+    await this.#orders;
     await store.ring.commit();
   }
 

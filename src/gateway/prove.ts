@@ -37,7 +37,6 @@ export class Prover {
   readonly #o: ProverOptions;
   #wire: Wire | null = null;
   #unanswered = new Set<Tag>();
-  #lastSent: Tag | null = null;
   #epochsTold = new Set<number>();
   #heardMs: number;
   #silent = false;
@@ -59,7 +58,6 @@ export class Prover {
   attach(wire: Wire): void {
     this.#wire = wire;
     this.#unanswered = new Set();
-    this.#lastSent = null;
     this.#epochsTold = new Set();
     wire.onClose((reason) => {
       if (this.#wire !== wire) return;
@@ -72,19 +70,24 @@ export class Prover {
     this.pump();
   }
 
+  /** Drops the link: the gateway stops. */
+  detach(): void {
+    const wire = this.#wire;
+    this.#wire = null;
+    wire?.close("the gateway stops");
+  }
+
   /** Sends what the window allows. Call when pairs were kept, and once a second. */
   pump(): void {
     const wire = this.#wire;
     if (wire === null || wire.closed) return;
-    while (this.#unanswered.size < windowMax) {
-      const items = this.#o.outbox.list(this.#lastSent, windowMax - this.#unanswered.size);
-      if (items.length === 0) return;
-      for (const { tag, request } of items) {
-        this.#tellEpoch(wire, tagEpoch(tag));
-        wire.send(frameType.proofRequest, tag, request);
-        this.#unanswered.add(tag);
-        this.#lastSent = tag;
-      }
+    // From the lowest tag each time: pairs are kept in the order in which they end, not of their tags.
+    for (const { tag, request } of this.#o.outbox.list(null, windowMax)) {
+      if (this.#unanswered.has(tag)) continue;
+      if (this.#unanswered.size >= windowMax) return;
+      this.#tellEpoch(wire, tagEpoch(tag));
+      wire.send(frameType.proofRequest, tag, request);
+      this.#unanswered.add(tag);
     }
   }
 
