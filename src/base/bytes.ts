@@ -62,7 +62,9 @@ export class Writer {
   }
 
   u8(value: number): this {
-    this.#buffer.writeUInt8(value, this.#room(1));
+    // First make room: it may replace the buffer.
+    const at = this.#room(1);
+    this.#buffer.writeUInt8(value, at);
     return this;
   }
 
@@ -184,7 +186,10 @@ export class Reader {
   f64(): number {
     const value = this.#buffer.readDoubleBE(this.#take(8));
     if (!Number.isFinite(value) || Object.is(value, -0)) {
-      throw new InvalidError(`${this.#format}.number`, `${this.#format} holds a non-canonical number`);
+      throw new InvalidError(
+        `${this.#format}.number`,
+        `${this.#format} holds a non-canonical number`,
+      );
     }
     return value;
   }
@@ -204,7 +209,10 @@ export class Reader {
   count(max: number): number {
     const count = this.u32();
     if (count > max) {
-      throw new InvalidError(`${this.#format}.too-long`, `${this.#format}: ${count} exceeds ${max}`);
+      throw new InvalidError(
+        `${this.#format}.too-long`,
+        `${this.#format}: ${count} exceeds ${max}`,
+      );
     }
     return count;
   }

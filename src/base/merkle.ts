@@ -57,7 +57,8 @@ export class MerkleFrontier {
   }
 }
 
-function splitPoint(count: number): number {
+/** Where a tree over `count` > 1 leaves splits: the largest power of two below `count`. */
+export function splitPoint(count: number): number {
   let k = 1;
   while (2 * k < count) k *= 2;
   return k;
@@ -76,7 +77,7 @@ export class MerkleTree {
 
   constructor(leaves: readonly Buffer[]) {
     this.#levels = [[...leaves]];
-    for (let level = this.#levels[0] ?? []; level.length > 1; ) {
+    for (let level = this.#levels[0] ?? []; level.length > 1;) {
       const next: Buffer[] = [];
       for (let i = 0; i + 1 < level.length; i += 2) {
         next.push(nodeHash(level[i] ?? emptyRoot, level[i + 1] ?? emptyRoot));
@@ -121,6 +122,9 @@ export function verifyInclusion(
   const fail = (why: string): never => {
     throw new InvalidError("merkle.inclusion", why);
   };
+  if (leaf.length !== 32) fail("the leaf hash is not 32 bytes");
+  if (!Number.isSafeInteger(index) || !Number.isSafeInteger(size))
+    fail("index or size is no integer");
   if (index < 0 || index >= size) fail("the index lies outside the tree");
   let fn = index;
   let sn = size - 1;

@@ -146,9 +146,7 @@ export class FrameDecoder {
     if (this.#parts.length > 0) return;
     this.#pending = rest;
     this.#need =
-      rest.length >= frameHeaderBytes
-        ? frameHeaderBytes + rest.readUInt32BE(0)
-        : frameHeaderBytes;
+      rest.length >= frameHeaderBytes ? frameHeaderBytes + rest.readUInt32BE(0) : frameHeaderBytes;
   }
 
   #payloadLength(data: Buffer): number {

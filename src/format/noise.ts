@@ -74,8 +74,11 @@ const words = new Uint32Array(4);
  * key (high word of seed, low word of seed))[token mod 4].
  */
 export function gumbel(seed: bigint, position: number, token: number): number {
-  const high = Number(seed >> 32n);
-  const low = Number(seed & 0xffffffffn);
+  return gumbelOf(Number(seed >> 32n), Number(seed & 0xffffffffn), position, token);
+}
+
+/** The same with the seed's words, so that a draw over many tokens splits its seed once. */
+function gumbelOf(high: number, low: number, position: number, token: number): number {
   philox4x32(words, position, token >>> 2, 0, 0, high, low);
   const u = ((words[token & 3] ?? 0) + 0.5) / 4294967296;
   return -Math.log(-Math.log(u));
@@ -129,12 +132,15 @@ export function drawToken(
 ): number {
   const kept = supportSize(candidates, params);
   if (params.temperature === 0) return candidates.ids[0] ?? 0;
+  const high = Number(seed >> 32n);
+  const low = Number(seed & 0xffffffffn);
   let best = -1;
   let bestScore = -Infinity;
   for (let i = 0; i < kept; i++) {
     const token = candidates.ids[i] ?? 0;
     const score =
-      (candidates.logProbs[i] ?? -Infinity) / params.temperature + gumbel(seed, position, token);
+      (candidates.logProbs[i] ?? -Infinity) / params.temperature +
+      gumbelOf(high, low, position, token);
     if (score > bestScore || (score === bestScore && token < best)) {
       best = token;
       bestScore = score;

@@ -23,7 +23,11 @@ export interface GatewayStatus {
   readonly mode: Mode;
   readonly ready: boolean;
   readonly draining: boolean;
-  readonly halted: { readonly digest: string; readonly reason: string; readonly sinceMs: number } | null;
+  readonly halted: {
+    readonly digest: string;
+    readonly reason: string;
+    readonly sinceMs: number;
+  } | null;
   readonly epoch: number;
   readonly boots: number;
   readonly lastKillReason: string;
@@ -91,7 +95,11 @@ export interface RouterStatus {
   readonly connections: number;
   readonly requests: number;
   readonly errors: number;
-  readonly gateways: readonly { readonly name: string; readonly accepting: boolean; readonly inflight: number }[];
+  readonly gateways: readonly {
+    readonly name: string;
+    readonly accepting: boolean;
+    readonly inflight: number;
+  }[];
 }
 
 export interface DepotStatus {

@@ -15,7 +15,10 @@ export const tagCounterMax = 2 ** 40 - 1;
 /** Builds a tag. `epoch` counts boots from 1, `counter` counts pairs of the epoch from 1. */
 export function makeTag(epoch: number, counter: number): Tag {
   assert(Number.isInteger(epoch) && epoch >= 1 && epoch <= epochMax, "epoch is in range");
-  assert(Number.isInteger(counter) && counter >= 1 && counter <= tagCounterMax, "tag space is left");
+  assert(
+    Number.isInteger(counter) && counter >= 1 && counter <= tagCounterMax,
+    "tag space is left",
+  );
   return ((BigInt(epoch) << counterBits) | BigInt(counter)) as Tag;
 }
 
@@ -47,7 +50,10 @@ export function formatTag(gateway: string, tag: Tag): string {
 export function parseTag(text: string): NamedTag {
   const match = tagPattern.exec(text);
   if (match?.[1] === undefined || match[2] === undefined) {
-    throw new InvalidError("tag.text", `"${text.slice(0, 80)}" is no tag: expected g1.0000010000000001`);
+    throw new InvalidError(
+      "tag.text",
+      `"${text.slice(0, 80)}" is no tag: expected g1.0000010000000001`,
+    );
   }
   return { gateway: match[1], tag: asTag(BigInt(`0x${match[2]}`)) };
 }

@@ -23,7 +23,8 @@ export interface Wire {
   readonly closed: boolean;
 }
 
-export type PeerRole = "gateway" | "server" | "router" | "depot" | "recomputer" | "observer" | "operator";
+export type PeerRole =
+  "gateway" | "server" | "router" | "depot" | "recomputer" | "observer" | "operator";
 
 export interface Peer {
   readonly role: PeerRole;

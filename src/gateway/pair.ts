@@ -40,6 +40,10 @@ export class PairAssembler {
       throw new InvalidError("pair.order", "TOKENS outside a pair's output");
     }
     const tokens = decodeTokens(payload);
+    // Text without ids may come last (held back until then); a frame of neither only fills the ring.
+    if (tokens.ids.length === 0 && tokens.text === "") {
+      throw new InvalidError("pair.empty", "TOKENS without ids and without text");
+    }
     if (this.#ids.length + tokens.ids.length > this.#maxTokens) {
       throw new InvalidError("pair.too-many-tokens", `more than ${this.#maxTokens} tokens came`);
     }

@@ -100,6 +100,8 @@ export class PairPath {
   #server: Wire | null = null;
   #tick: Timer | null = null;
   #committing = false;
+  /** Storage or the generator failed: nothing leaves any more, not even in an orderly stop. */
+  #dead = false;
   /** Something arrived during a commit: another tick is due. */
   #again = false;
   #lastTickMs = 0;
@@ -120,7 +122,9 @@ export class PairPath {
   get hasRoom(): boolean {
     const { outbox } = this.#o.store;
     return (
-      this.#open.size < limits.gatewayInflight && outbox.waiting + this.#open.size < outbox.capacity
+      !this.#dead &&
+      this.#open.size < limits.gatewayInflight &&
+      outbox.waiting + this.#open.size < outbox.capacity
     );
   }
 
@@ -287,6 +291,7 @@ export class PairPath {
   }
 
   #arm(): void {
+    if (this.#dead) return;
     if (this.#committing) {
       this.#again = true;
       return;
@@ -317,6 +322,7 @@ export class PairPath {
       this.#release(released);
       this.#sample(released.filter((part) => part.leaf !== null));
     } catch (error) {
+      this.#dead = true;
       this.#o.onFatal(error instanceof Error ? error : new Error(String(error)));
       return;
     } finally {
@@ -448,7 +454,7 @@ export class PairPath {
 
   /** Resolves when nothing is open and nothing waits for a tick. */
   async settled(): Promise<void> {
-    while (this.#open.size > 0 || this.#committing || this.#tick !== null) {
+    while (!this.#dead && (this.#open.size > 0 || this.#committing || this.#tick !== null)) {
       await new Promise<void>((resolve) => {
         this.#o.clock.after(this.#o.tickMs, resolve);
       });

@@ -15,6 +15,7 @@ import type { Wire } from "../../src/format/wire.ts";
 import { Alarms } from "../../src/gateway/alarms.ts";
 import { Gateway, type GatewayOptions } from "../../src/gateway/gateway.ts";
 import type { Power } from "../../src/gateway/power.port.ts";
+import type { GatewayStore } from "../../src/gateway/store.port.ts";
 import { quiet, wirePair } from "../support.ts";
 
 /** What stands behind the gateway: gets the server's end of the link at each power-on. */
@@ -47,6 +48,9 @@ export interface HouseOptions {
   readonly depot: DepotProgram;
   readonly dir?: string;
   readonly overrides?: Partial<GatewayOptions>;
+  readonly outboxPairs?: number;
+  /** Puts something between the gateway and its storage. */
+  readonly wrapStore?: (store: GatewayStore) => GatewayStore;
 }
 
 function memoryPower(program: ServerProgram, log: string[]): Power {
@@ -66,7 +70,12 @@ function memoryPower(program: ServerProgram, log: string[]): Power {
         right.close("power was cut");
         return Promise.resolve();
       };
-      return Promise.resolve({ wire: left, isolation: { kind: "off", detail: "test" }, gone, kill });
+      return Promise.resolve({
+        wire: left,
+        isolation: { kind: "off", detail: "test" },
+        gone,
+        kill,
+      });
     },
   };
 }
@@ -90,14 +99,14 @@ export async function buildHouse(options: HouseOptions): Promise<House> {
     random: systemRandom,
     ringBytes: 16 * 1_048_576,
     segments: 4,
-    outboxPairs: 1000,
+    outboxPairs: options.outboxPairs ?? 1000,
   });
   const powerLog: string[] = [];
   const gateway = new Gateway({
     name: "g1",
     entry: options.entry,
     epoch: opened.epoch,
-    store: opened.store,
+    store: options.wrapStore?.(opened.store) ?? opened.store,
     rootKey,
     power: memoryPower(options.server, powerLog),
     connectDepot: () => {
@@ -139,7 +148,10 @@ export async function buildHouse(options: HouseOptions): Promise<House> {
     powerLog,
     dir,
     connectRouter: () => {
-      const { left, right } = wirePair({ role: "gateway", name: "g1" }, { role: "router", name: "r1" });
+      const { left, right } = wirePair(
+        { role: "gateway", name: "g1" },
+        { role: "router", name: "r1" },
+      );
       gateway.attachRouter(right);
       return left;
     },

@@ -160,9 +160,13 @@ interface Reply {
 
 /** Asks as the router does and collects what the gateway lets out. */
 function ask(router: Wire, requests: readonly [Prompt, SamplingParams][]): Reply[] {
-  const replies = requests.map(
-    (): Reply => ({ tag: null, text: "", tokens: 0, over: false, aborted: false }),
-  );
+  const replies = requests.map((): Reply => ({
+    tag: null,
+    text: "",
+    tokens: 0,
+    over: false,
+    aborted: false,
+  }));
   router.onFrame((frame) => {
     const reply = replies[Number(frame.id) - 1];
     if (reply === undefined) return;
@@ -211,7 +215,10 @@ test("pair: honest requests of every kind -> released, logged, recomputed, passe
       replies.map(() => ["pass", []]),
     );
     const recomputed = verdicts().reduce((sum, verdict) => sum + (verdict.scores?.tokens ?? 0), 0);
-    assert.equal(recomputed, replies.reduce((sum, reply) => sum + reply.tokens, 0));
+    assert.equal(
+      recomputed,
+      replies.reduce((sum, reply) => sum + reply.tokens, 0),
+    );
 
     // Anyone can ask later: the receipt leads from the tag to a leaf in the log.
     for (const reply of replies) {
@@ -266,7 +273,10 @@ const cheats: readonly { what: string; hooks: AgentHooks; finding: RegExp }[] = 
   {
     what: "puts a hidden instruction before the prompt",
     hooks: {
-      request: (request) => ({ ...request, promptIds: [...request.promptIds.slice(0, 1), 300, ...request.promptIds.slice(1)] }),
+      request: (request) => ({
+        ...request,
+        promptIds: [...request.promptIds.slice(0, 1), 300, ...request.promptIds.slice(1)],
+      }),
     },
     finding: /prompt\.mismatch/,
   },

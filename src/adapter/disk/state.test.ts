@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { UnavailableError } from "../../base/assert.ts";
+import { secretKey } from "../../base/hash.ts";
+import { systemDisk } from "./file.ts";
+import { FaultyDisk } from "./faulty-disk.ts";
+import { openState } from "./state.ts";
+
+const key = secretKey(Buffer.alloc(32, 5));
+const halt = { digest: "ab".repeat(32), reason: "a verdict of FAIL", sinceMs: 1_700_000_000_000 };
+
+function freshPath(t: TestContext): string {
+  const dir = mkdtempSync(join(tmpdir(), "weir-state-"));
+  t.after(() => {
+    rmSync(dir, { recursive: true, force: true });
+  });
+  return join(dir, "state");
+}
+
+test("state: epochs, a halt and releases -> kept across restarts, epochs rise strictly", async (t) => {
+  const path = freshPath(t);
+  let state = await openState({ path, key });
+  assert.deepEqual(await Promise.all([state.nextEpoch(), state.nextEpoch()]), [1, 2]);
+  assert.equal(state.halt, null);
+  await state.setHalt(halt);
+  await state.addReleased("one");
+  await state.addReleased("one");
+  state = await openState({ path, key });
+  assert.deepEqual(state.halt, halt);
+  assert.deepEqual([...state.released], ["one"]);
+  assert.equal(await state.nextEpoch(), 3);
+  await state.setHalt(null);
+  state = await openState({ path, key });
+  assert.equal(state.halt, null);
+  assert.equal(await state.nextEpoch(), 4);
+});
+
+test("state: cut anywhere, any byte changed, another key -> refused, and the file is left alone", async (t) => {
+  const path = freshPath(t);
+  const state = await openState({ path, key });
+  await state.nextEpoch();
+  await state.setHalt(halt);
+  const whole = readFileSync(path);
+  for (let at = 0; at < whole.length; at++) {
+    const changed = Buffer.from(whole);
+    changed[at] = (changed[at] ?? 0) ^ 0x02;
+    for (const bytes of [whole.subarray(0, at), changed]) {
+      writeFileSync(path, bytes);
+      await assert.rejects(openState({ path, key }), { code: "state.damaged" });
+      assert.deepEqual(readFileSync(path), bytes);
+    }
+  }
+  writeFileSync(path, whole);
+  const other = secretKey(Buffer.alloc(32, 6));
+  await assert.rejects(openState({ path, key: other }), { code: "state.damaged" });
+});
+
+test("state: a crash that left a half-written new file -> the old state stands", async (t) => {
+  const path = freshPath(t);
+  await (await openState({ path, key })).nextEpoch();
+  writeFileSync(`${path}.new`, "half of somethi");
+  assert.equal(await (await openState({ path, key })).nextEpoch(), 2);
+  assert.equal(existsSync(`${path}.new`), false);
+});
+
+test("state: a failing disk -> UnavailableError, and nothing is believed that is not durable", async (t) => {
+  const path = freshPath(t);
+  const disk = new FaultyDisk(systemDisk);
+  const state = await openState({ path, key, disk });
+  await state.nextEpoch();
+  for (const operation of ["write", "datasync"] as const) {
+    disk.arm({ operation, nth: 1, forever: false, code: "ENOSPC", partial: 10 });
+    const other = await openState({ path, key, disk });
+    await assert.rejects(other.setHalt(halt), UnavailableError);
+    assert.equal(other.halt, null);
+    await assert.rejects(other.nextEpoch(), UnavailableError);
+  }
+  assert.equal(await (await openState({ path, key })).nextEpoch(), 2);
+});
