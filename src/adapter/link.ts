@@ -18,6 +18,7 @@ class StreamWire implements Wire {
   readonly #stream: Duplex;
   readonly #decoder: FrameDecoder;
   #closed = false;
+  #corked = false;
   #reason = "";
   #onFrame: ((frame: Frame) => void) | null = null;
   readonly #onClose: ((reason: string) => void)[] = [];
@@ -38,7 +39,9 @@ class StreamWire implements Wire {
       this.#finish(error.message);
     });
     stream.on("end", () => {
-      this.#finish(this.#decoder.idle ? "the peer closed the link" : "the link ended inside a frame");
+      this.#finish(
+        this.#decoder.idle ? "the peer closed the link" : "the link ended inside a frame",
+      );
     });
     stream.on("close", () => {
       this.#finish("the link is closed");
@@ -89,6 +92,15 @@ class StreamWire implements Wire {
 
   sendRaw(frames: Uint8Array): boolean {
     if (this.#closed) return false;
+    // What is sent within one turn of the event loop leaves with one system call.
+    if (!this.#corked) {
+      this.#corked = true;
+      this.#stream.cork();
+      process.nextTick(() => {
+        this.#corked = false;
+        this.#stream.uncork();
+      });
+    }
     return this.#stream.write(frames);
   }
 

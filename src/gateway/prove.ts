@@ -6,16 +6,17 @@
 import type { KeyObject } from "node:crypto";
 import { InvalidError } from "../base/assert.ts";
 import { decodeUtf8 } from "../base/bytes.ts";
-import type { Clock } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/report.ts";
 import { frameType, type Frame } from "../format/link.ts";
 import { decodeHeartbeat, encodeEpoch } from "../format/proof-request.ts";
 import { asTag, tagEpoch, type Tag } from "../format/tag.ts";
 import type { Wire } from "../format/wire.ts";
-import type { Outbox } from "./store.port.ts";
+import type { Outbox, SettledItem } from "./store.port.ts";
 import { epochKeyOf } from "./tag.ts";
 
 const windowMax = 32;
+const settleMs = 50;
 
 export interface ProverOptions {
   readonly gateway: string;
@@ -40,6 +41,8 @@ export class Prover {
   #epochsTold = new Set<number>();
   #heardMs: number;
   #silent = false;
+  #verdicts = new Map<Tag, string>();
+  #settling: Timer | null = null;
 
   constructor(options: ProverOptions) {
     this.#o = options;
@@ -56,6 +59,7 @@ export class Prover {
 
   /** A fresh link to the recomputer: everything unsettled is offered again, from the start. */
   attach(wire: Wire): void {
+    this.flush();
     this.#wire = wire;
     this.#unanswered = new Set();
     this.#epochsTold = new Set();
@@ -72,6 +76,7 @@ export class Prover {
 
   /** Drops the link: the gateway stops. */
   detach(): void {
+    this.flush();
     const wire = this.#wire;
     this.#wire = null;
     wire?.close("the gateway stops");
@@ -134,8 +139,25 @@ export class Prover {
   #settle(frame: Frame): void {
     const tag = asTag(frame.id);
     if (frame.payload.length > 64) throw new InvalidError("prove.verdict", "a verdict is one word");
-    this.#o.outbox.settle(tag, decodeUtf8(frame.payload));
-    this.#unanswered.delete(tag);
+    const { outbox } = this.#o;
+    if (!outbox.knows(tag)) throw new InvalidError("prove.unasked", "a verdict on no kept pair");
+    if (outbox.verdictOf(tag) !== null) return;
+    this.#verdicts.set(tag, decodeUtf8(frame.payload));
+    // Collected for a moment: a transaction per verdict costs more than all else on this path.
+    this.#settling ??= this.#o.clock.after(settleMs, () => {
+      this.flush();
+    });
+  }
+
+  /** Makes the verdicts that came in durable. One that is lost before it is asked for again. */
+  flush(): void {
+    this.#settling?.cancel();
+    this.#settling = null;
+    if (this.#verdicts.size === 0) return;
+    const verdicts = [...this.#verdicts].map(([tag, verdict]): SettledItem => ({ tag, verdict }));
+    this.#verdicts = new Map();
+    this.#o.outbox.settle(verdicts);
+    for (const { tag } of verdicts) this.#unanswered.delete(tag);
     this.#o.onSettled();
     this.pump();
   }

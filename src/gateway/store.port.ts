@@ -61,6 +61,12 @@ export interface OutboxItem {
   readonly request: Buffer;
 }
 
+export interface SettledItem {
+  readonly tag: Tag;
+  /** One word: `pass` or `fail`. */
+  readonly verdict: string;
+}
+
 /** Durable queue of kept pairs. Payloads are encrypted at rest. */
 export interface Outbox {
   readonly capacity: number;
@@ -77,10 +83,11 @@ export interface Outbox {
   /** Unsettled items with a tag above `after` (null: from the start), by rising tag. */
   list(after: Tag | null, max: number): OutboxItem[];
   /**
-   * A verdict came: the payload is erased, the tag remembered with the verdict. Again with the same
-   * verdict: nothing. Throws InvalidError `outbox.unknown`, or `outbox.settled` when another came before.
+   * Verdicts came: their payloads are erased, the tags remembered with them; one transaction. Again
+   * with the same verdict: nothing. Throws InvalidError `outbox.unknown`, or `outbox.settled` when
+   * another came before; then none of the list is settled.
    */
-  settle(tag: Tag, verdict: string): void;
+  settle(verdicts: readonly SettledItem[]): void;
   /** The verdict a tag was settled with, or null. */
   verdictOf(tag: Tag): string | null;
   close(): void;

@@ -111,7 +111,7 @@ async function finish(pairs: readonly Pair[]): Promise<void> {
   for (const { pair, keep: kept } of coins) add("coin", pair.tag, Buffer.of(kept ? 1 : 0));
   const [first] = outbox.list(null, 1);
   if (first === undefined || outbox.waiting < 20) return;
-  outbox.settle(first.tag, "pass");
+  outbox.settle([{ tag: first.tag, verdict: "pass" }]);
   say("settled", hex(first.tag));
 }
 

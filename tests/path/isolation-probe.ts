@@ -132,15 +132,11 @@ interface Place {
   readonly kind: "directory" | "file" | "device";
 }
 
-/**
- * Everything below `path`. Whether a mount is read-only is a property of the whole mount: where the
- * kernel answers that, two levels are enough.
- */
-function* walk(path: string, levels = 2): Generator<Place> {
+/** What is at `path` and, so many levels deep, below it. */
+function* walk(path: string, levels: number): Generator<Place> {
   if (path === "/proc") return;
   yield { path, kind: "directory" };
-  const deeper = onReadOnlyMount(path) ? levels - 1 : levels;
-  if (deeper < 0) return;
+  if (levels === 0) return;
   let entries: fs.Dirent[];
   try {
     entries = fs.readdirSync(path, { withFileTypes: true });
@@ -149,30 +145,27 @@ function* walk(path: string, levels = 2): Generator<Place> {
   }
   for (const entry of entries) {
     const below = `${path === "/" ? "" : path}/${entry.name}`;
-    if (entry.isDirectory()) yield* walk(below, deeper);
+    if (entry.isDirectory()) yield* walk(below, levels - 1);
     // A directory's own list shows what a mount covers: of a device node, the plain file below it.
     else if (below.startsWith("/dev/")) yield { path: below, kind: kindOf(below) };
     else if (entry.isFile()) yield { path: below, kind: "file" };
   }
 }
 
-/** The whole of each root; of `/`, every mount as well. */
+/**
+ * The whole of each root. Of `/`: every mount, the writable ones to the bottom. Whether a mount is
+ * read-only is a property of the whole mount, so of those two levels are tried.
+ */
 function everywhere(roots: readonly string[]): Place[] {
   const mounts = fs.readFileSync("/proc/self/mountinfo", "utf8").trimEnd().split("\n");
-  const points = mounts.map((line) => line.split(" ")[4] ?? "/");
-  const all = roots.flatMap((root) => (root === "/" ? [root, ...points] : [root]));
-  const directories = all.filter((path) => fs.statSync(path).isDirectory());
-  return directories.flatMap((path) => [...walk(path)]);
-}
-
-/** Whether the kernel itself says that nothing at `path` can change: its mount is read-only. */
-function onReadOnlyMount(path: string): boolean {
-  try {
-    fs.accessSync(path, fs.constants.W_OK);
-    return false;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EROFS";
+  const found: Place[] = [];
+  for (const root of roots.filter((path) => path !== "/")) found.push(...walk(root, Infinity));
+  for (const mount of roots.includes("/") ? mounts : []) {
+    const [, , , , point = "/", options = ""] = mount.split(" ");
+    if (!fs.statSync(point).isDirectory()) continue;
+    found.push(...walk(point, options.split(",").includes("ro") ? 2 : Infinity));
   }
+  return found;
 }
 
 /** Leaves the marker in every place that takes it: contents, names, and times of inodes. */

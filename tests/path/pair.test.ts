@@ -220,6 +220,7 @@ test("pair: honest requests of every kind -> released, logged, recomputed, passe
       replies.reduce((sum, reply) => sum + reply.tokens, 0),
     );
 
+    await house.until("all settled", () => house.gateway.status().outbox.waiting === 0);
     // Anyone can ask later: the receipt leads from the tag to a leaf in the log.
     for (const reply of replies) {
       assert.ok(reply.tag !== null);

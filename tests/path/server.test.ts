@@ -141,73 +141,85 @@ const chats = [
   chat("Count the boats.", 0),
 ];
 
-test("server: three chats at once on weir-tiny -> replay comes to the same draws", { skip }, async (t) => {
-  const entry = await entryFor(modelFile);
-  const [near, far] = duplexPair();
-  const store = mkdtempSync(join(directory, "weights-"));
-  const agent = runAgent({
-    wire: wireOver(far, { role: "gateway", name: "g1" }),
-    weights: diskWeights(store),
-    openEngine: (path, load) =>
-      openServingEngine(path, {
-        contextTokens: load.contextTokens,
-        topK: load.topKMax,
-        parallel: 2,
-        threads: 1,
-      }),
-    logger: quiet,
-    queueMax: 8,
-  });
-  const caller = new Caller(wireOver(near, { role: "server", name: "s1" }));
-  await caller.load(entry, readFileSync(modelFile));
-  assert.deepEqual(readdirSync(store), [], "the weights file is gone once the engine has them");
-
-  const seedOf = (tag: bigint): bigint => 0x9e3779b97f4a7c15n ^ (tag << 20n);
-  await Promise.all(chats.map((input, i) => caller.ask(BigInt(i + 1), seedOf(BigInt(i + 1)), input)));
-  caller.wire.close("done");
-  await agent;
-
-  const engine = await openReplayEngine(entry, modelFile, { threads: 1 });
-  t.after(() => engine.close());
-  for (const [tag, pair] of caller.pairs) {
-    const input = chats[Number(tag) - 1];
-    assert.ok(input !== undefined);
-    const { params } = input;
-    assert.deepEqual(pair.promptIds, engine.promptIds(input.prompt));
-    assert.ok(pair.ids.length >= 1);
-    const expected = expectedOutput({
-      ids: pair.ids,
-      speller: engine.speller(),
-      isEnd: (id) => engine.isEndOfGeneration(id),
-      stops: params.stops,
-      maxTokens: params.maxTokens,
-      promptTokens: pair.promptIds.length,
-      contextTokens: entry.generation.contextTokens,
+test(
+  "server: three chats at once on weir-tiny -> replay comes to the same draws",
+  { skip },
+  async (t) => {
+    const entry = await entryFor(modelFile);
+    const [near, far] = duplexPair();
+    const store = mkdtempSync(join(directory, "weights-"));
+    const agent = runAgent({
+      wire: wireOver(far, { role: "gateway", name: "g1" }),
+      weights: diskWeights(store),
+      openEngine: (path, load) =>
+        openServingEngine(path, {
+          contextTokens: load.contextTokens,
+          topK: load.topKMax,
+          parallel: 2,
+          threads: 1,
+        }),
+      logger: quiet,
+      queueMax: 8,
     });
-    assert.deepEqual(expected, { text: pair.text, finish: pair.finish, idsUsed: pair.ids.length });
+    const caller = new Caller(wireOver(near, { role: "server", name: "s1" }));
+    await caller.load(entry, readFileSync(modelFile));
+    assert.deepEqual(readdirSync(store), [], "the weights file is gone once the engine has them");
 
-    const candidates = await engine.replay(pair.promptIds, pair.ids);
-    assert.equal(candidates.length, pair.ids.length);
-    let margins = 0;
-    let differ = 0;
-    candidates.forEach((at, position) => {
-      const id = pair.ids[position] ?? -1;
-      const drawn = drawToken(at, params, seedOf(tag), position);
-      if (drawn !== id) differ++;
-      const score = (token: number): number => {
-        const place = Array.from(at.ids).indexOf(token);
-        assert.ok(place >= 0, "a drawn token is among the candidates");
-        const logProb = at.logProbs[place] ?? -Infinity;
-        if (params.temperature === 0) return logProb;
-        return logProb + params.temperature * gumbel(seedOf(tag), position, token);
-      };
-      assert.ok(supportSize(at, params) >= 1);
-      margins += score(drawn) - score(id);
-    });
-    const mean = margins / pair.ids.length;
-    t.diagnostic(`${pair.ids.length} tokens, ${differ} differ, mean margin ${mean}: ${JSON.stringify(pair.text)}`);
-    // One CPU may use other kernels for one token than for many: margins are tiny, not always zero.
-    assert.ok(mean >= 0 && mean < 0.01, `mean margin ${mean}`);
-    assert.ok(differ <= Math.ceil(0.05 * pair.ids.length), `${differ} draws differ`);
-  }
-});
+    const seedOf = (tag: bigint): bigint => 0x9e3779b97f4a7c15n ^ (tag << 20n);
+    await Promise.all(
+      chats.map((input, i) => caller.ask(BigInt(i + 1), seedOf(BigInt(i + 1)), input)),
+    );
+    caller.wire.close("done");
+    await agent;
+
+    const engine = await openReplayEngine(entry, modelFile, { threads: 1 });
+    t.after(() => engine.close());
+    for (const [tag, pair] of caller.pairs) {
+      const input = chats[Number(tag) - 1];
+      assert.ok(input !== undefined);
+      const { params } = input;
+      assert.deepEqual(pair.promptIds, engine.promptIds(input.prompt));
+      assert.ok(pair.ids.length >= 1);
+      const expected = expectedOutput({
+        ids: pair.ids,
+        speller: engine.speller(),
+        isEnd: (id) => engine.isEndOfGeneration(id),
+        stops: params.stops,
+        maxTokens: params.maxTokens,
+        promptTokens: pair.promptIds.length,
+        contextTokens: entry.generation.contextTokens,
+      });
+      assert.deepEqual(expected, {
+        text: pair.text,
+        finish: pair.finish,
+        idsUsed: pair.ids.length,
+      });
+
+      const candidates = await engine.replay(pair.promptIds, pair.ids, 64);
+      assert.equal(candidates.length, pair.ids.length);
+      let margins = 0;
+      let differ = 0;
+      candidates.forEach((at, position) => {
+        const id = pair.ids[position] ?? -1;
+        const drawn = drawToken(at, params, seedOf(tag), position);
+        if (drawn !== id) differ++;
+        const score = (token: number): number => {
+          const place = Array.from(at.ids).indexOf(token);
+          assert.ok(place >= 0, "a drawn token is among the candidates");
+          const logProb = at.logProbs[place] ?? -Infinity;
+          if (params.temperature === 0) return logProb;
+          return logProb + params.temperature * gumbel(seedOf(tag), position, token);
+        };
+        assert.ok(supportSize(at, params) >= 1);
+        margins += score(drawn) - score(id);
+      });
+      const mean = margins / pair.ids.length;
+      t.diagnostic(
+        `${pair.ids.length} tokens, ${differ} differ, mean margin ${mean}: ${JSON.stringify(pair.text)}`,
+      );
+      // One CPU may use other kernels for one token than for many: margins are tiny, not always zero.
+      assert.ok(mean >= 0 && mean < 0.01, `mean margin ${mean}`);
+      assert.ok(differ <= Math.ceil(0.05 * pair.ids.length), `${differ} draws differ`);
+    }
+  },
+);

@@ -46,8 +46,8 @@ test("outbox: a tag put again, settled or not -> ignored; its verdict stands", (
   outbox.put([item(1, "third")]);
   assert.deepEqual(outbox.list(null, 10), [item(1, "first")]);
   assert.equal(outbox.verdictOf(makeTag(1, 1)), null);
-  outbox.settle(makeTag(1, 1), "pass");
-  outbox.settle(makeTag(1, 1), "pass");
+  outbox.settle([{ tag: makeTag(1, 1), verdict: "pass" }]);
+  outbox.settle([{ tag: makeTag(1, 1), verdict: "pass" }]);
   outbox.put([item(1, "fourth")]);
   assert.equal(outbox.waiting, 0);
   assert.deepEqual(outbox.list(null, 10), []);
@@ -55,13 +55,13 @@ test("outbox: a tag put again, settled or not -> ignored; its verdict stands", (
   assert.equal(outbox.verdictOf(makeTag(1, 1)), "pass");
   assert.throws(
     () => {
-      outbox.settle(makeTag(1, 1), "fail");
+      outbox.settle([{ tag: makeTag(1, 1), verdict: "fail" }]);
     },
     { code: "outbox.settled" },
   );
   assert.throws(
     () => {
-      outbox.settle(makeTag(1, 9), "pass");
+      outbox.settle([{ tag: makeTag(1, 9), verdict: "pass" }]);
     },
     { code: "outbox.unknown" },
   );
@@ -82,7 +82,7 @@ test("outbox: too many items or bytes -> refused whole; settling makes room", (t
   assert.throws(() => {
     outbox.put([item(4, "x".repeat(980))]);
   }, full);
-  outbox.settle(makeTag(1, 1), "pass");
+  outbox.settle([{ tag: makeTag(1, 1), verdict: "pass" }]);
   outbox.close();
   outbox = openOutbox(options);
   outbox.put([item(4), item(5)]);
@@ -95,7 +95,7 @@ test("outbox: the files -> no payload readable, waiting or settled", (t) => {
   const outbox = openOutbox(options);
   const secret = "a very recognisable request of a user";
   outbox.put([item(1, secret), item(2, secret)]);
-  outbox.settle(makeTag(1, 1), "pass");
+  outbox.settle([{ tag: makeTag(1, 1), verdict: "pass" }]);
   const files = (): string =>
     readFileSync(options.path, "latin1") + readFileSync(`${options.path}-wal`, "latin1");
   assert.equal(files().includes("recognisable"), false);

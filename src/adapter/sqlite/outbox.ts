@@ -17,7 +17,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { assert, InvalidError, UnavailableError } from "../../base/assert.ts";
 import { randomBytes, type RandomSource } from "../../base/random.ts";
 import { asTag, type Tag } from "../../format/tag.ts";
-import type { Outbox, OutboxItem } from "../../gateway/store.port.ts";
+import type { Outbox, OutboxItem, SettledItem } from "../../gateway/store.port.ts";
 
 export interface OutboxOptions {
   readonly path: string;
@@ -181,21 +181,32 @@ class SqliteOutbox implements Outbox {
     });
   }
 
-  settle(tag: Tag, verdict: string): void {
+  settle(verdicts: readonly SettledItem[]): void {
+    const fresh = verdicts.filter(({ tag, verdict }) => this.#unsettled(tag, verdict));
+    if (fresh.length === 0) return;
+    let bytes = 0;
+    this.#run("settle", () => {
+      for (const { tag, verdict } of fresh) {
+        bytes += Number(this.#sql.find.get(toRow(tag))?.["bytes"]);
+        this.#sql.settle.run(verdict, toRow(tag));
+      }
+    });
+    this.#waiting -= fresh.length;
+    this.#bytes -= bytes;
+  }
+
+  /** Whether this verdict is news. Throws InvalidError when it cannot be right. */
+  #unsettled(tag: Tag, verdict: string): boolean {
     const row = this.#sql.find.get(toRow(tag));
     if (row === undefined) {
       throw new InvalidError("outbox.unknown", `tag ${tag.toString(16)} was never kept`);
     }
-    if (row["verdict"] === verdict) return;
-    if (row["verdict"] !== null) {
-      throw new InvalidError(
-        "outbox.settled",
-        `tag ${tag.toString(16)} was settled otherwise before`,
-      );
-    }
-    this.#run("settle", () => this.#sql.settle.run(verdict, toRow(tag)));
-    this.#waiting--;
-    this.#bytes -= Number(row["bytes"]);
+    if (row["verdict"] === null) return true;
+    if (row["verdict"] === verdict) return false;
+    throw new InvalidError(
+      "outbox.settled",
+      `tag ${tag.toString(16)} was settled otherwise before`,
+    );
   }
 
   verdictOf(tag: Tag): string | null {

@@ -1,0 +1,89 @@
+/**
+ * `npm run bench -- <which>`: measures, prints a table and the ratios that docs/PERFORMANCE.md records.
+ * Nothing here is a test and nothing fails by being slow.
+ */
+import { parseArgs } from "node:util";
+import { benchGateway } from "./gateway.ts";
+import { benchRecompute } from "./recompute.ts";
+import { benchUpload } from "./upload.ts";
+
+const usage = `npm run bench -- gateway|upload|recompute [options]
+
+  gateway    router and gateway against node:http, undici and nginx (needs wrk; nginx if there)
+  upload     the weights path against SHA-256 and AES-256-GCM on one core
+  recompute  recomputation per token against generation per token
+
+  --reps N           repetitions, medians are reported (default 3)
+  --seconds N        length of each closed or open loop (default 4)
+  --connections N    connections of the closed loops (default 256)
+  --tick-ms N        release tick (default 20)
+  --model FILE       model of the recompute bench (default models/weir-demo.gguf)
+  --json             print JSON instead of a table
+  --help
+`;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    reps: { type: "string", default: "3" },
+    seconds: { type: "string", default: "4" },
+    connections: { type: "string", default: "256" },
+    "tick-ms": { type: "string", default: "20" },
+    model: { type: "string", default: "models/weir-demo.gguf" },
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+
+function table(rows: readonly object[]): void {
+  const rounded = rows.map((row) =>
+    Object.fromEntries(
+      Object.entries(row).map(([key, value]: [string, unknown]) => [
+        key,
+        typeof value === "number" ? Number(value.toPrecision(4)) : value,
+      ]),
+    ),
+  );
+  if (values.json) console.log(JSON.stringify(rounded, null, 2));
+  else console.table(rounded);
+}
+
+const say = (text: string): void => console.error(text);
+const reps = Number(values.reps);
+const seconds = Number(values.seconds);
+const which = positionals[0];
+
+if (values.help || which === undefined) {
+  console.log(usage);
+} else if (which === "gateway") {
+  const connections = Number(values.connections);
+  const rows = await benchGateway({
+    reps,
+    seconds,
+    connections,
+    tickMs: Number(values["tick-ms"]),
+    say,
+  });
+  table(rows);
+  const row = (name: string) => rows.find((candidate) => candidate.name.startsWith(name));
+  const [weir, bare, undici, nginx] = ["weir", "node", "undici", "nginx"].map(row);
+  if (weir !== undefined && bare !== undefined && undici !== undefined) {
+    table([
+      {
+        "CPU per JSON request / node:http (aim <= 1.5)": weir.jsonCpuMicros / bare.jsonCpuMicros,
+        "CPU per paced chunk / undici (aim <= 1)": weir.pacedCpuPerChunk / undici.pacedCpuPerChunk,
+        "requests/s / node:http (aim >= 0.8)": weir.jsonPerSecond / bare.jsonPerSecond,
+        "streams/s / nginx (aim >= 1)":
+          nginx === undefined ? NaN : weir.burstStreamsPerSecond / nginx.burstStreamsPerSecond,
+        "added p50 ms (aim <= tick/2 + 1)": weir.p50Ms - (row("direct")?.p50Ms ?? NaN),
+      },
+    ]);
+  }
+} else if (which === "upload") {
+  table(await benchUpload(reps, say));
+} else if (which === "recompute") {
+  table(await benchRecompute(values.model, reps, say));
+} else {
+  console.error(`unknown bench "${which}"\n\n${usage}`);
+  process.exitCode = 2;
+}
