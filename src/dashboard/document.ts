@@ -1,0 +1,173 @@
+/**
+ * The site as one document, spec/status.md: what `/api/status` and `/api/events` carry and what the
+ * page draws. It repeats what roles say of themselves; it is a view, not evidence. No imports, so
+ * that the page's own code type-checks against it without Node's types.
+ */
+
+/** Whether a role answers now. Numbers of a role that is not `live` are its last known ones. */
+export interface Reach {
+  readonly state: "connecting" | "live" | "unreachable";
+  /** Since when, milliseconds of the Unix epoch, by this observer's clock. */
+  readonly sinceMs: number;
+  /** For `unreachable`: why, in words; otherwise "". */
+  readonly why: string;
+}
+
+type ServerMode = "OFF" | "UPLOAD" | "SERVING" | "KILLED" | "HALTED";
+export type VerdictWord = "pass" | "fail" | "unable";
+
+export interface Checks {
+  readonly pass: number;
+  readonly fail: number;
+  readonly unable: number;
+}
+
+interface Fill {
+  readonly used: number;
+  readonly capacity: number;
+}
+
+/** What a gateway last said about itself and its server. */
+export interface ServerFacts {
+  readonly modelId: string;
+  readonly mode: ServerMode;
+  /** The engine can take requests; false for a moment after upload, and always outside SERVING. */
+  readonly ready: boolean;
+  readonly draining: boolean;
+  readonly halted: { readonly reason: string; readonly sinceMs: number } | null;
+  readonly lastKillReason: string;
+  readonly epoch: number;
+  readonly boots: number;
+  readonly upload: { readonly bitsForwarded: number; readonly bitsTotal: number };
+  readonly inflight: number;
+  readonly tokens: number;
+  readonly pairs: { readonly logged: number; readonly sampled: number; readonly cutOff: number };
+  readonly log: { readonly size: number; readonly root: string };
+  readonly outbox: Fill;
+  readonly ring: Fill & { readonly pairsForgotten: number };
+  readonly recomputer: { readonly connected: boolean; readonly silentMs: number };
+  readonly isolation: {
+    readonly kind: "bubblewrap" | "unshare" | "remote" | "off";
+    readonly detail: string;
+  };
+}
+
+/** One gateway with the server behind it. */
+export interface ServerView {
+  readonly name: string;
+  readonly reach: Reach;
+  /** Null until the gateway has answered once. */
+  readonly facts: ServerFacts | null;
+  /** Over the sliding window; null when there is none to tell: not live, not serving, or just begun. */
+  readonly tokensPerSecond: number | null;
+  /** One rate a second, oldest first, at most 60; null where none was known. */
+  readonly rates: readonly (number | null)[];
+  readonly checks: Checks;
+  /** False: `checks` counts only verdicts seen since this observer started. */
+  readonly checksComplete: boolean;
+  /** Newest last, at most 24. */
+  readonly lastVerdicts: readonly { readonly tag: string; readonly kind: VerdictWord }[];
+}
+
+export interface RouterView {
+  readonly name: string;
+  readonly reach: Reach;
+  readonly facts: {
+    readonly requests: number;
+    readonly inflight: number;
+    readonly connections: number;
+    readonly errors: number;
+  } | null;
+}
+
+export interface RecomputerView {
+  readonly name: string;
+  readonly reach: Reach;
+  readonly facts: {
+    readonly engine: "loading" | "ready" | "down";
+    readonly queued: number;
+    readonly tokens: number;
+    readonly msPerToken: number;
+    readonly judged: Checks;
+  } | null;
+}
+
+export interface DepotView {
+  readonly name: string;
+  readonly reach: Reach;
+  readonly facts: {
+    readonly models: readonly { readonly modelId: string; readonly sizeBytes: number }[];
+    readonly uploads: number;
+    readonly bytesSent: number;
+  } | null;
+}
+
+export interface AlarmView {
+  readonly id: string;
+  /** Who raised it: `recomputer/r1`, or `page` for what this observer itself noticed. */
+  readonly source: string;
+  readonly atMs: number;
+  readonly severity: "warning" | "critical";
+  /** Dotted and stable: `verdict.fail`. */
+  readonly kind: string;
+  /** What the kind means, in words a person understands. */
+  readonly title: string;
+  readonly subject: string;
+  readonly text: string;
+}
+
+export interface VerdictRow {
+  readonly tag: string;
+  readonly server: string;
+  readonly recomputer: string;
+  readonly atMs: number;
+  readonly kind: VerdictWord;
+  readonly findings: readonly string[];
+  readonly scores: {
+    readonly tokens: number;
+    readonly mismatches: number;
+    readonly meanMargin: number;
+    readonly maxMargin: number;
+  } | null;
+  /** The mean margin above which this pair fails, nats; null when not known. */
+  readonly limit: number | null;
+}
+
+/** One judged pair in the chart. */
+interface MarginPoint {
+  readonly atMs: number;
+  readonly nats: number;
+  readonly kind: VerdictWord;
+}
+
+export interface SiteStatus {
+  readonly schema: 1;
+  /** When the document was joined. */
+  readonly atMs: number;
+  readonly headline: {
+    readonly text: string;
+    readonly level: "good" | "busy" | "attention" | "alarm";
+  };
+  /** Where clients send requests; "" when this observer was not told. */
+  readonly endpoint: string;
+  /** Servers that run without a sandbox. Not empty: every view must say so. */
+  readonly isolationOff: readonly string[];
+  /** Newest first, at most 200. */
+  readonly alarms: readonly AlarmView[];
+  readonly servers: readonly ServerView[];
+  readonly routers: readonly RouterView[];
+  readonly recomputers: readonly RecomputerView[];
+  readonly depots: readonly DepotView[];
+  /** Newest first, at most 60. */
+  readonly verdicts: readonly VerdictRow[];
+  readonly margins: {
+    /** The limit for an output of `tokens` tokens (the median of what is shown); null: not known. */
+    readonly limit: { readonly nats: number; readonly tokens: number } | null;
+    /** Points oldest first, at most 200 a server. */
+    readonly series: readonly {
+      readonly server: string;
+      readonly points: readonly MarginPoint[];
+    }[];
+  };
+  readonly simulated: readonly { readonly what: string; readonly where: readonly string[] }[];
+}

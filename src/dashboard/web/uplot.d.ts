@@ -1,0 +1,2 @@
+/** The page server gives uPlot out as /uplot.js. */
+export { default } from "uplot";
