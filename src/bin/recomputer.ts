@@ -1,0 +1,245 @@
+/** `weir recomputer`: recomputes the pairs that gateways kept, judges them, stops who cheats. */
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { systemClock } from "../adapter/clock.ts";
+import { describeModel } from "../adapter/llama/describe.ts";
+import { openReplayEngine } from "../adapter/llama/replay.ts";
+import { jsonLogger } from "../adapter/logger.ts";
+import { serveObservers } from "../adapter/observe.ts";
+import { systemRandom } from "../adapter/random.ts";
+import { openRecomputerDb } from "../adapter/sqlite/verdicts.ts";
+import { listenTls, readIdentity, type TlsIdentity } from "../adapter/tls.ts";
+import { webhookSink } from "../adapter/webhook.ts";
+import { Alarms } from "../alarm/raise.ts";
+import { Shutdowns } from "../alarm/shutdown.ts";
+import { InvalidError, UnavailableError } from "../base/assert.ts";
+import { fromHex } from "../base/bytes.ts";
+import type { Logger } from "../base/report.ts";
+import { privateKeyFromSeed } from "../base/sign.ts";
+import { frameType, type Frame } from "../format/link.ts";
+import { openWhitelist, type WhitelistEntry } from "../format/whitelist.ts";
+import type { Wire } from "../format/wire.ts";
+import { verdictInfo } from "../recomputer/ask.ts";
+import type { OpenEngine } from "../recomputer/engine.port.ts";
+import { Recomputer, type RecomputerTiming } from "../recomputer/serve.ts";
+import { helpText, readOptions, type Options, type OptionSpecs } from "./options.ts";
+import { announceReady, logLevelOf, untilStopped, withErrors } from "./process.ts";
+
+const specs: OptionSpecs = {
+  name: { kind: "text", help: "name, as in its certificate", default: "recomputer" },
+  listen: { kind: "text", help: "HOST:PORT for gateways, observers, operators", required: true },
+  identity: {
+    kind: "text",
+    help: "folder of recomputer-NAME.crt, .key and ca.crt",
+    required: true,
+  },
+  orderKey: {
+    kind: "text",
+    help: "file of the shutdown key's seed, 64 hex digits",
+    required: true,
+  },
+  whitelist: { kind: "text", help: "whitelist file, signed by both parties", required: true },
+  partyA: { kind: "text", help: "public key of party A, 64 hex digits", required: true },
+  partyB: { kind: "text", help: "public key of party B, 64 hex digits", required: true },
+  model: { kind: "list", help: "ID=FILE.gguf, its own copy of a model", required: true },
+  db: { kind: "text", help: "file of verdicts, alarms and orders", required: true },
+  webhook: { kind: "text", help: "URL that alarms are posted to" },
+  threads: { kind: "number", help: "threads of a replay; 0: half the cores", default: 0 },
+  unableDeadlineSeconds: {
+    kind: "number",
+    help: "time after which a pair that cannot be judged is alarmed on",
+    default: 60,
+  },
+  awaySeconds: { kind: "number", help: "absence of a gateway that is warned of", default: 60 },
+  logLevel: { kind: "text", help: "debug, info, warn or error", default: "info" },
+};
+
+/** Runs a recomputer until SIGINT or SIGTERM. Returns the exit code. */
+export function runRecomputer(argv: string[]): Promise<number> {
+  return withErrors("weir recomputer", async () => {
+    const options = readOptions(argv, specs);
+    if (options === null) {
+      const summary = "Replay the pairs that gateways kept, judge them, stop a server that cheats.";
+      process.stdout.write(helpText("weir recomputer [options]", summary, specs));
+      return 0;
+    }
+    const logger = jsonLogger("recomputer", options.text("name"), logLevelOf(options));
+    const running = await startRecomputer(settingsOf(options, logger));
+    announceReady(running.port);
+    await untilStopped();
+    await running.stop();
+    return 0;
+  });
+}
+
+export interface RecomputerSettings {
+  readonly name: string;
+  readonly host: string;
+  /** 0 takes a free port. */
+  readonly port: number;
+  readonly identity: TlsIdentity;
+  /** 32-byte Ed25519 seed. */
+  readonly orderSeed: Uint8Array;
+  readonly entries: readonly WhitelistEntry[];
+  readonly openEngine: OpenEngine;
+  readonly db: string;
+  readonly webhook: string | null;
+  readonly logger: Logger;
+  readonly timing?: Partial<RecomputerTiming>;
+  readonly simulated?: readonly string[];
+}
+
+export interface RunningRecomputer {
+  readonly port: number;
+  readonly recomputer: Recomputer;
+  /** Finishes the pair in hand, then closes links, engines and database. */
+  stop(): Promise<void>;
+}
+
+/** Starts a recomputer in this process. Throws UnavailableError or InvalidError. */
+export async function startRecomputer(settings: RecomputerSettings): Promise<RunningRecomputer> {
+  const { logger, name } = settings;
+  const sinks = settings.webhook === null ? [] : [webhookSink(settings.webhook, name)];
+  const orderKey = privateKeyFromSeed(settings.orderSeed);
+  const db = openRecomputerDb(settings.db);
+  const common = { clock: systemClock, random: systemRandom, log: logger };
+  const alarms = new Alarms({ ...common, store: db.alarms, sinks });
+  const shutdown = new Shutdowns({ ...common, store: db.alarms, alarms, key: orderKey });
+  const recomputer = new Recomputer({
+    name,
+    clock: systemClock,
+    log: logger,
+    store: db.verdicts,
+    entries: settings.entries,
+    openEngine: settings.openEngine,
+    alarms,
+    shutdown,
+    shownAlarms: () => alarms.shown(100),
+    simulated: settings.simulated ?? [],
+    ...(settings.timing === undefined ? {} : { timing: settings.timing }),
+  });
+  const listening = listenTls({
+    host: settings.host,
+    port: settings.port,
+    identity: settings.identity,
+    accept: ["gateway", "observer", "operator"],
+    onWire: (wire) => {
+      if (wire.peer.role === "gateway") recomputer.serveGateway(wire);
+      else servePerson(recomputer, wire, (payload) => verdictInfo(payload, db.verdicts));
+    },
+    onRefused: (reason) => {
+      logger.log("warn", "recomputer.peer-refused", { reason });
+    },
+  });
+  const close = async (): Promise<void> => {
+    shutdown.stop();
+    alarms.stop();
+    await recomputer.stop();
+    db.close();
+  };
+  try {
+    const listener = await listening;
+    void recomputer.warmUp();
+    const stop = async (): Promise<void> => {
+      await listener.close();
+      await close();
+    };
+    return { port: listener.port, recomputer, stop };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Observers watch; operators also ask for verdicts. */
+function servePerson(
+  recomputer: Recomputer,
+  wire: Wire,
+  ask: (payload: Uint8Array) => unknown,
+): void {
+  const onOther = (frame: Frame): void => {
+    if (wire.peer.role !== "operator" || frame.type !== frameType.verdictAsk) {
+      throw new InvalidError("recomputer.frame", `unexpected frame of type ${frame.type}`);
+    }
+    wire.send(frameType.verdictInfo, frame.id, Buffer.from(JSON.stringify(ask(frame.payload))));
+  };
+  serveObservers(wire, () => recomputer.status(), systemClock, onOther);
+}
+
+function settingsOf(options: Options, logger: Logger): RecomputerSettings {
+  const name = options.text("name");
+  const whitelist = openWhitelist(readFileSync(options.text("whitelist")), {
+    a: options.text("partyA"),
+    b: options.text("partyB"),
+  });
+  const files = modelFiles(options.list("model"), whitelist.entries);
+  const threads = options.number("threads", 0, 1024);
+  return {
+    name,
+    ...options.address("listen"),
+    identity: readIdentity(options.text("identity"), `recomputer-${name}`),
+    orderSeed: fromHex(readFileSync(options.text("orderKey"), "utf8").trim(), 32),
+    entries: whitelist.entries,
+    openEngine: checkedEngines(files, {
+      threads: threads === 0 ? Math.max(1, Math.floor(availableParallelism() / 2)) : threads,
+    }),
+    db: options.text("db"),
+    webhook: options.has("webhook") ? options.text("webhook") : null,
+    logger,
+    timing: {
+      unableDeadlineMs: 1000 * options.number("unableDeadlineSeconds", 1, 86_400),
+      gatewayAwayMs: 1000 * options.number("awaySeconds", 1, 86_400),
+    },
+  };
+}
+
+function modelFiles(
+  texts: readonly string[],
+  entries: readonly WhitelistEntry[],
+): Map<string, string> {
+  const files = new Map<string, string>();
+  for (const text of texts) {
+    const at = text.indexOf("=");
+    const id = text.slice(0, Math.max(0, at));
+    if (at < 1) throw new InvalidError("options.value", `--model must be ID=FILE, not "${text}"`);
+    if (!entries.some((entry) => entry.modelId === id)) {
+      throw new InvalidError("options.value", `--model ${id}: this model is not on the whitelist`);
+    }
+    files.set(id, text.slice(at + 1));
+  }
+  return files;
+}
+
+/**
+ * Engines over files that are first checked against the whitelist entry: a recomputer with other
+ * weights than the servers would accuse every honest one.
+ */
+export function checkedEngines(
+  files: ReadonlyMap<string, string>,
+  options: { readonly threads: number },
+): OpenEngine {
+  return async (entry) => {
+    const lacking = (why: string): UnavailableError =>
+      new UnavailableError("engine.no-model", `model ${entry.modelId}: ${why}`, "none");
+    const file = files.get(entry.modelId);
+    if (file === undefined) throw lacking("no file was given for it");
+    let found;
+    try {
+      found = await describeModel(file);
+    } catch (error) {
+      if (error instanceof InvalidError || error instanceof UnavailableError) throw error;
+      throw lacking(error instanceof Error ? error.message : String(error));
+    }
+    const { weights, tokenizerDigest, templateDigest } = entry;
+    if (found.sizeBytes !== weights.sizeBytes || !found.root.equals(weights.root)) {
+      throw lacking(`${file} does not hold the whitelisted weights`);
+    }
+    if (!found.tokenizerDigest.equals(tokenizerDigest)) {
+      throw lacking(`${file} does not hold the whitelisted tokenizer`);
+    }
+    if (!found.templateDigest.equals(templateDigest)) {
+      throw lacking(`${file} does not hold the whitelisted chat template`);
+    }
+    return openReplayEngine(entry, file, options);
+  };
+}
