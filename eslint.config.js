@@ -2,7 +2,15 @@ import js from "@eslint/js";
 import tseslint from "typescript-eslint";
 
 /** Clock, randomness, environment, console and process belong to adapter/ and bin/. */
-const ambient = ["Date", "performance", "setTimeout", "setInterval", "setImmediate", "console", "process"];
+const ambient = [
+  "Date",
+  "performance",
+  "setTimeout",
+  "setInterval",
+  "setImmediate",
+  "console",
+  "process",
+];
 
 export default tseslint.config(
   { ignores: ["node_modules/", "src/dashboard/web/", ".weir/"] },
@@ -47,7 +55,11 @@ export default tseslint.config(
       // node:test's test() returns a promise that the runner itself awaits.
       "@typescript-eslint/no-floating-promises": [
         "error",
-        { allowForKnownSafeCalls: [{ from: "package", package: "node:test", name: ["test", "describe", "it", "suite"] }] },
+        {
+          allowForKnownSafeCalls: [
+            { from: "package", package: "node:test", name: ["test", "describe", "it", "suite"] },
+          ],
+        },
       ],
       "@typescript-eslint/no-non-null-assertion": "off",
     },

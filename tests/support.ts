@@ -61,7 +61,11 @@ export function whitelisted(
     [
       {
         modelId,
-        weights: { sizeBytes: weights.length, chunkBytes, root: chunked(weights, chunkBytes).tree.root },
+        weights: {
+          sizeBytes: weights.length,
+          chunkBytes,
+          root: chunked(weights, chunkBytes).tree.root,
+        },
         tokenizerDigest: Buffer.alloc(32, 1),
         templateDigest: Buffer.alloc(32, 2),
         engine: "stub",

@@ -93,7 +93,9 @@ export function listenTls(options: ListenOptions): Promise<Listener> {
   return new Promise((resolve, reject) => {
     server.once("error", (error: Error) => {
       const where = `${options.host}:${options.port}`;
-      reject(new UnavailableError("tls.listen", `cannot listen on ${where}: ${error.message}`, "none"));
+      reject(
+        new UnavailableError("tls.listen", `cannot listen on ${where}: ${error.message}`, "none"),
+      );
     });
     server.listen(options.port, options.host, () => {
       const close = (): Promise<void> =>

@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
 import { InvalidError } from "../base/assert.ts";
-import { parseGguf, writeGguf, type GgufTensor, type GgufValue } from "../format/gguf.ts";
+import { parseGguf, type GgufTensor, type GgufValue } from "../format/gguf.ts";
+import { writeGguf } from "../format/gguf-write.ts";
 import {
   halfToNumber,
   mergeLora,

@@ -3,7 +3,8 @@
  * weights with a LoRA adapter merged in. Pure functions on GGUF files, used by tests and demos only.
  */
 import { InvalidError } from "../base/assert.ts";
-import { parseGguf, writeGguf, type GgufTensor, type GgufValue } from "../format/gguf.ts";
+import { parseGguf, type GgufTensor, type GgufValue } from "../format/gguf.ts";
+import { writeGguf } from "../format/gguf-write.ts";
 
 /** Elements per block of Q8_0 and Q4_0 (QK8_0 and QK4_0 in ggml-common.h). */
 const BLOCK = 32;

@@ -34,7 +34,10 @@ export class Depot {
       const root = decodeFetch(frame.payload);
       const model = this.#models.find((candidate) => candidate.root.equals(root));
       if (model === undefined) {
-        this.#logger.log("warn", "depot.not-held", { gateway: wire.peer.name, root: root.toString("hex") });
+        this.#logger.log("warn", "depot.not-held", {
+          gateway: wire.peer.name,
+          root: root.toString("hex"),
+        });
         wire.send(frameType.none, 0n);
         return;
       }
@@ -42,7 +45,10 @@ export class Depot {
       this.#stream(wire, model)
         .catch((error: unknown) => {
           if (!(error instanceof UnavailableError)) throw error;
-          this.#logger.log("warn", "depot.upload-failed", { gateway: wire.peer.name, why: error.message });
+          this.#logger.log("warn", "depot.upload-failed", {
+            gateway: wire.peer.name,
+            why: error.message,
+          });
           wire.close(error.message);
         })
         .finally(() => {

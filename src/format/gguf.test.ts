@@ -6,12 +6,12 @@ import { InvalidError } from "../base/assert.ts";
 import {
   ggufTensorBytes,
   parseGguf,
-  writeGguf,
   type Gguf,
   type GgufScalar,
   type GgufTensorType,
   type GgufValue,
 } from "./gguf.ts";
+import { writeGguf } from "./gguf-write.ts";
 
 const tinyFile = new URL("../../models/weir-tiny.gguf", import.meta.url);
 

@@ -1,17 +1,17 @@
 /**
- * GGUF v3, the model file format of llama.cpp: a strict, bounded parser and a writer. No I/O.
+ * GGUF v3, the model file format of llama.cpp: a strict, bounded parser; gguf-write.ts writes. No I/O.
  * Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; where llama.cpp's own reader
  * (ggml/src/gguf.cpp) is stricter than that text, this parser follows the reader.
  */
-import { decodeUtf8, encodeUtf8 } from "../base/bytes.ts";
+import { decodeUtf8 } from "../base/bytes.ts";
 import { InvalidError } from "../base/assert.ts";
 
-const MAGIC = 0x46554747; // "GGUF" as a little-endian u32
-const VERSION = 3;
+export const MAGIC = 0x46554747; // "GGUF" as a little-endian u32
+export const VERSION = 3;
 const DEFAULT_ALIGNMENT = 32;
 
 /** Bounds of this parser. Real files stay far below them; they only stop absurd counts early. */
-const MAX = {
+export const MAX = {
   entries: 65_536,
   keyBytes: 65_535,
   nameBytes: 63, // GGML_MAX_NAME is 64 with its terminating zero
@@ -21,7 +21,7 @@ const MAX = {
   alignment: 65_536,
 } as const;
 
-const VALUE_IDS = {
+export const VALUE_IDS = {
   u8: 0,
   i8: 1,
   u16: 2,
@@ -47,8 +47,8 @@ export type GgufScalar =
   | { readonly type: "bool"; readonly value: boolean }
   | { readonly type: "string"; readonly value: string };
 
-type ElementType = GgufScalar["type"];
-type Plain = GgufScalar["value"];
+export type ElementType = GgufScalar["type"];
+export type Plain = GgufScalar["value"];
 
 /** A metadata value. Arrays are flat: llama.cpp refuses arrays of arrays, and so does this parser. */
 export type GgufValue =
@@ -56,7 +56,7 @@ export type GgufValue =
   | { readonly type: "array"; readonly of: ElementType; readonly values: readonly Plain[] };
 
 /** ggml's tensor types: id, elements per block, bytes per block (ggml/src/ggml.c, type_traits). */
-const TENSOR_TYPES = {
+export const TENSOR_TYPES = {
   F32: [0, 1, 4],
   F16: [1, 1, 2],
   Q4_0: [2, 32, 18],
@@ -119,7 +119,7 @@ for (const [type, [id]] of Object.entries(TENSOR_TYPES)) {
 }
 
 /** Fewest bytes that one array element can take; it bounds an array's count by the bytes left. */
-const ELEMENT_BYTES: Readonly<Record<ElementType, number>> = {
+export const ELEMENT_BYTES: Readonly<Record<ElementType, number>> = {
   u8: 1,
   i8: 1,
   u16: 2,
@@ -134,7 +134,7 @@ const ELEMENT_BYTES: Readonly<Record<ElementType, number>> = {
   f64: 8,
 };
 
-function fail(code: string, message: string): never {
+export function fail(code: string, message: string): never {
   throw new InvalidError(`gguf.${code}`, `gguf: ${message}`);
 }
 
@@ -212,7 +212,7 @@ class Cursor {
 }
 
 /** NaN has many encodings and JavaScript keeps none of them apart, so a round trip would lose it. */
-function notNan(value: number, what: string): number {
+export function notNan(value: number, what: string): number {
   return Number.isNaN(value) ? fail("nan", `${what} is not a number`) : value;
 }
 
@@ -246,11 +246,11 @@ function readMetadata(cursor: Cursor, count: number): Map<string, GgufValue> {
 }
 
 /** Names from a file go into messages, so their length and their characters are limited. */
-function shown(name: string): string {
+export function shown(name: string): string {
   return JSON.stringify(name.length > 64 ? `${name.slice(0, 64)}…` : name);
 }
 
-function alignmentOf(metadata: ReadonlyMap<string, GgufValue>): number {
+export function alignmentOf(metadata: ReadonlyMap<string, GgufValue>): number {
   const entry = metadata.get("general.alignment");
   if (entry === undefined) return DEFAULT_ALIGNMENT;
   const value = entry.type === "u32" ? entry.value : 0;
@@ -382,128 +382,4 @@ export function parseGguf(bytes: Uint8Array): Gguf {
   }
   if (cursor.at !== bytes.length) fail("trailing", `${bytes.length - cursor.at} bytes too many`);
   return { metadata, tensors };
-}
-
-/** Collects little-endian fields; `bytes()` joins them. */
-class Fields {
-  readonly #parts: Uint8Array[] = [];
-  length = 0;
-
-  raw(bytes: Uint8Array): this {
-    this.#parts.push(bytes);
-    this.length += bytes.length;
-    return this;
-  }
-
-  u32(value: number): this {
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32LE(value);
-    return this.raw(bytes);
-  }
-
-  u64(value: number): this {
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigUInt64LE(BigInt(value));
-    return this.raw(bytes);
-  }
-
-  string(value: string, max: number, what: string): this {
-    const bytes = encodeUtf8(value);
-    if (bytes.length > max)
-      fail("too-large", `${what} has ${bytes.length} bytes, more than ${max}`);
-    return this.u64(bytes.length).raw(bytes);
-  }
-
-  pad(alignment: number): this {
-    return this.raw(new Uint8Array(Math.ceil(this.length / alignment) * alignment - this.length));
-  }
-
-  bytes(): Uint8Array {
-    return Buffer.concat(this.#parts, this.length);
-  }
-}
-
-/** Inclusive ranges of the integer types. */
-const RANGE: Readonly<Record<string, readonly [number, number]>> = {
-  u8: [0, 0xff],
-  i8: [-0x80, 0x7f],
-  u16: [0, 0xffff],
-  i16: [-0x8000, 0x7fff],
-  u32: [0, 0xffff_ffff],
-  i32: [-0x8000_0000, 0x7fff_ffff],
-};
-
-function writeScalar(out: Fields, type: ElementType, value: Plain, what: string): void {
-  if (typeof value === "string" && type === "string") {
-    out.string(value, MAX.stringBytes, what);
-    return;
-  }
-  const bytes = new Uint8Array(ELEMENT_BYTES[type]);
-  const view = new DataView(bytes.buffer);
-  if (typeof value === "boolean" && type === "bool") view.setUint8(0, value ? 1 : 0);
-  else if (typeof value === "bigint" && type === "u64" && BigInt.asUintN(64, value) === value) {
-    view.setBigUint64(0, value, true);
-  } else if (typeof value === "bigint" && type === "i64" && BigInt.asIntN(64, value) === value) {
-    view.setBigInt64(0, value, true);
-  } else if (typeof value === "number" && type === "f32") {
-    view.setFloat32(0, notNan(value, what), true);
-  } else if (typeof value === "number" && type === "f64") {
-    view.setFloat64(0, notNan(value, what), true);
-  } else if (typeof value === "number") writeInteger(view, type, value, what);
-  else fail("value", `${what} does not fit its type, ${type}`);
-  out.raw(bytes);
-}
-
-function writeInteger(view: DataView, type: ElementType, value: number, what: string): void {
-  const range = RANGE[type];
-  if (range === undefined || !Number.isInteger(value) || value < range[0] || value > range[1]) {
-    fail("value", `${what} does not fit its type, ${type}`);
-  }
-  // Two's complement: the low bytes are the same for the signed and the unsigned type of one width.
-  for (let i = 0; i < view.byteLength; i++) view.setUint8(i, (value >> (8 * i)) & 0xff);
-}
-
-function writeValue(out: Fields, value: GgufValue, what: string): void {
-  out.u32(VALUE_IDS[value.type]);
-  if (value.type !== "array") {
-    writeScalar(out, value.type, value.value, what);
-    return;
-  }
-  if (value.values.length > MAX.arrayLength) fail("too-large", `${what} is too long`);
-  out.u32(VALUE_IDS[value.of]).u64(value.values.length);
-  for (const element of value.values) writeScalar(out, value.of, element, what);
-}
-
-/**
- * Writes a GGUF v3 file, tensors in the given order, each padded to the alignment.
- * parseGguf(writeGguf(x)) equals x. Throws InvalidError `gguf.*` when a value does not fit its type,
- * a name is too long, empty or repeated, or a tensor's data has the wrong size.
- */
-export function writeGguf(gguf: Gguf): Uint8Array {
-  const { metadata, tensors } = gguf;
-  if (tensors.length > MAX.entries || metadata.size > MAX.entries) fail("too-large", "entries");
-  const alignment = alignmentOf(metadata);
-  const out = new Fields().u32(MAGIC).u32(VERSION).u64(tensors.length).u64(metadata.size);
-  for (const [key, value] of metadata) {
-    if (key === "") fail("key", "a metadata key is empty");
-    out.string(key, MAX.keyBytes, "a metadata key");
-    writeValue(out, value, `metadata ${shown(key)}`);
-  }
-  const names = new Set<string>();
-  let offset = 0;
-  for (const { name, type, dims, data } of tensors) {
-    if (name === "" || names.has(name)) fail("name", `tensor ${shown(name)} is unnamed or twice`);
-    names.add(name);
-    const size = ggufTensorBytes(type, dims);
-    if (data.length !== size) {
-      fail("tensor-size", `tensor ${shown(name)} has ${data.length} bytes instead of ${size}`);
-    }
-    out.string(name, MAX.nameBytes, `the name ${shown(name)}`).u32(dims.length);
-    for (const dim of dims) out.u64(dim);
-    out.u32(TENSOR_TYPES[type][0]).u64(offset);
-    offset += Math.ceil(size / alignment) * alignment;
-  }
-  out.pad(alignment);
-  for (const { data } of tensors) out.raw(data).pad(alignment);
-  return out.bytes();
 }

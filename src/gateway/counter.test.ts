@@ -12,7 +12,10 @@ test("counter: S bits counted -> complete, one more byte -> refused and not coun
   assert.equal(counter.forwardedBits, 32n);
   counter.count(6);
   assert.equal(counter.complete, true);
-  assert.throws(() => {
-    counter.count(1);
-  }, { code: "upload.too-many-bits" });
+  assert.throws(
+    () => {
+      counter.count(1);
+    },
+    { code: "upload.too-many-bits" },
+  );
 });

@@ -8,15 +8,16 @@ import { decodeUtf8 } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { leafHash } from "../base/merkle.ts";
 import type { RandomSource } from "../base/random.ts";
-import type { LogFields, Logger, LogLevel } from "../base/report.ts";
+import type { Logger } from "../base/report.ts";
 import { encodeLeaf } from "../format/leaf.ts";
 import { frameType, type Frame } from "../format/link.ts";
+import { encodeOrderResult } from "../format/order.ts";
 import { encodeState } from "../format/router-link.ts";
 import type { GatewayStatus, Receipt } from "../format/status.ts";
 import { formatTag, parseTag, type Tag } from "../format/tag.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
-import { applyOrder, type OrderKeys } from "./halt.ts";
+import { applyOrder, orderResult, type OrderKeys, type OrderOutcome } from "./halt.ts";
 import { TestedRandom } from "./health.ts";
 import { ServerLife } from "./life.ts";
 import type { Power } from "./power.port.ts";
@@ -283,37 +284,36 @@ export class Gateway {
     const bytes = Buffer.from(frame.payload);
     const id = frame.id;
     this.#orders = this.#orders.then(async () => {
-      const answer = await this.#apply(bytes);
-      wire.send(frameType.orderResult, id, Buffer.from(answer));
+      const outcome = await this.#apply(bytes);
+      wire.send(frameType.orderResult, id, encodeOrderResult(orderResult(outcome)));
     });
     this.#orders.catch((error: unknown) => {
       this.#o.onFatal(error instanceof Error ? error : new Error(String(error)));
     });
   }
 
-  async #apply(bytes: Buffer): Promise<string> {
-    const { name, orderKeys, store, clock, alarms } = this.#o;
+  async #apply(bytes: Buffer): Promise<OrderOutcome> {
+    const { name, orderKeys, store, clock, alarms, logger } = this.#o;
     const outcome = await applyOrder(bytes, name, orderKeys, store.state, clock.wallMs());
-    const note = (level: LogLevel, event: string, fields: LogFields): void => {
-      this.#o.logger.log(level, event, fields);
-    };
     switch (outcome.kind) {
       case "halted":
-        note("error", "gateway.halted", { reason: outcome.reason });
+        logger.log("error", "gateway.halted", { reason: outcome.reason });
         this.#raiseHalt(outcome.reason);
         this.#life.halt(`halted by order: ${outcome.reason}`);
-        return "obeyed";
+        break;
       case "released":
-        note("info", "gateway.released", {});
+        logger.log("info", "gateway.released");
         alarms.clear("gateway.halted");
         this.#life.release();
-        return "obeyed";
-      case "already-halted":
-        return "already-halted";
+        break;
       case "refused":
-        note("warn", "gateway.order-refused", { why: outcome.why });
-        return `refused: ${outcome.why}`;
+        logger.log("warn", "gateway.order-refused", { why: outcome.why });
+        break;
+      case "already-halted":
+      case "already-released":
+        break;
     }
+    return outcome;
   }
 
   /** RECEIPT_ASK from an operator: what the gateway holds about one tag. */

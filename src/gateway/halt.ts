@@ -4,7 +4,7 @@
  * them again after a FAIL.
  */
 import { InvalidError } from "../base/assert.ts";
-import { openOrder, type VerifiedOrder } from "../format/order.ts";
+import { openOrder, type OrderResult, type VerifiedOrder } from "../format/order.ts";
 import type { StateFile } from "./store.port.ts";
 
 export interface OrderKeys {
@@ -14,11 +14,20 @@ export interface OrderKeys {
   readonly release: readonly string[];
 }
 
+/** `halted` and `released` are the two ways to obey; the caller acts on them. */
 export type OrderOutcome =
   | { readonly kind: "halted"; readonly reason: string }
   | { readonly kind: "released" }
-  | { readonly kind: "already-halted" }
+  | { readonly kind: "already-halted" | "already-released" }
   | { readonly kind: "refused"; readonly why: string };
+
+/** What the giver of the order is told. */
+export function orderResult(outcome: OrderOutcome): OrderResult {
+  if (outcome.kind === "refused") return { kind: "refused", detail: outcome.why };
+  if (outcome.kind === "halted" || outcome.kind === "released")
+    return { kind: "obeyed", detail: "" };
+  return { kind: outcome.kind, detail: "" };
+}
 
 /**
  * Checks an order and makes its effect durable; cutting power is the caller's. An order that halts
@@ -43,9 +52,8 @@ export async function applyOrder(
     return { kind: "refused", why: `the order is for gateway ${order.gateway}` };
   }
   if (order.action === "shutdown") {
-    if (state.released.has(digest)) {
-      return { kind: "refused", why: "this halt was already released" };
-    }
+    // A resent or replayed order never halts again what an operator has released.
+    if (state.released.has(digest)) return { kind: "already-released" };
     if (state.halt !== null) return { kind: "already-halted" };
     await state.setHalt({ digest, reason: order.reason, sinceMs: nowMs });
     return { kind: "halted", reason: order.reason };

@@ -82,13 +82,19 @@ test("health: a generator that sticks for good -> unavailable, and for ever", ()
   const random = new TestedRandom(source, (failed) => heard.push(failed));
   random.fill(new Uint8Array(8));
   stuck = true;
-  assert.throws(() => {
-    random.fill(new Uint8Array(8));
-  }, { code: "sample.health" });
+  assert.throws(
+    () => {
+      random.fill(new Uint8Array(8));
+    },
+    { code: "sample.health" },
+  );
   stuck = false;
-  assert.throws(() => {
-    random.fill(new Uint8Array(8));
-  }, { code: "sample.health" });
+  assert.throws(
+    () => {
+      random.fill(new Uint8Array(8));
+    },
+    { code: "sample.health" },
+  );
   assert.deepEqual(heard, ["repetition-count", "repetition-count"]);
 });
 
@@ -107,5 +113,8 @@ test("health: one bad draw, then good again -> the draw is discarded and replace
   );
   const drawn = new Uint8Array(8);
   random.fill(drawn);
-  assert.notDeepEqual([...drawn], Array.from({ length: 8 }, () => 1));
+  assert.notDeepEqual(
+    [...drawn],
+    Array.from({ length: 8 }, () => 1),
+  );
 });

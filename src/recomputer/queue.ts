@@ -45,10 +45,11 @@ export class Queue {
     return this.#size;
   }
 
-  /** Requests whose last attempt was unable. */
-  get unable(): number {
+  /** Requests of one gateway, or of all, whose last attempt was unable. */
+  unable(gateway?: string): number {
     let count = 0;
-    for (const line of this.#lines.values()) {
+    for (const [name, line] of this.#lines) {
+      if (gateway !== undefined && gateway !== name) continue;
       for (const item of line.waiting.values()) if (item.unableSinceMs !== null) count++;
     }
     return count;

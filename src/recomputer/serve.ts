@@ -327,14 +327,26 @@ export class Recomputer {
 
   status(): RecomputerStatus {
     const counts = this.#parts.store.counts();
+    // One limit can be drawn only where there is one model.
+    const calibration =
+      this.#parts.entries.length === 1 ? this.#parts.entries[0]?.calibration : undefined;
     return {
       role: "recomputer",
       name: this.#parts.name,
       engine: this.#engines.state,
       queued: this.#queue.size,
-      judged: { pass: counts.pass, fail: counts.fail, unable: this.#queue.unable },
+      judged: { pass: counts.pass, fail: counts.fail, unable: this.#queue.unable() },
       tokens: counts.tokens,
       msPerToken: this.#replayedTokens === 0 ? 0 : this.#replayedMs / this.#replayedTokens,
+      judgedByGateway: this.#parts.store.countsByGateway().map(({ gateway, pass, fail }) => ({
+        gateway,
+        pass,
+        fail,
+        unable: this.#queue.unable(gateway),
+      })),
+      ...(calibration === undefined
+        ? {}
+        : { marginLimit: { meanMax: calibration.meanMax, meanSpread: calibration.meanSpread } }),
       recent: this.#parts.store.recent(200),
       alarms: this.#parts.shownAlarms(),
       simulated: this.#parts.simulated,

@@ -56,6 +56,8 @@ export interface VerdictStore {
   unacted(): UnactedFail[];
   acted(gateway: string, tag: Tag): void;
   counts(): VerdictCounts;
+  /** The same, split by gateway. */
+  countsByGateway(): { readonly gateway: string; readonly pass: number; readonly fail: number }[];
   /** The newest `max` verdicts, newest last. */
   recent(max: number): VerdictSummary[];
   info(gateway: string, tag: Tag): VerdictInfo;

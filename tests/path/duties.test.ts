@@ -430,7 +430,7 @@ test("duties: a signed shutdown -> power off, also after a restart, until its re
     assert.equal(await give(house, release, orderKeys.operator), "obeyed");
     await house.until("serving", () => house.gateway.status().ready);
     // The old order, replayed, halts nothing again.
-    assert.match(await give(house, shutdown), /refused: this halt was already released/);
+    assert.equal(await give(house, shutdown), "already-released");
     assert.equal(house.gateway.status().mode, "SERVING");
     await house.stop();
   } finally {

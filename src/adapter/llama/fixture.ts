@@ -2,7 +2,8 @@
  * For tests: writes small llama-architecture GGUF files with random weights, so that the adapter's
  * tests need no model file. The text such a model writes is noise; its numerics are real.
  */
-import { writeGguf, type GgufTensor, type GgufValue } from "../../format/gguf.ts";
+import { type GgufTensor, type GgufValue } from "../../format/gguf.ts";
+import { writeGguf } from "../../format/gguf-write.ts";
 import { philox4x32 } from "../../format/noise.ts";
 import { byteAlphabet } from "./vocabulary.ts";
 

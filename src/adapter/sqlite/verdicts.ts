@@ -118,13 +118,15 @@ function evidenceOf(row: Row): string[] {
   ];
 }
 
+const noVerdicts: VerdictCounts = { pass: 0, fail: 0, tokens: 0 };
+
 class SqliteVerdicts implements VerdictStore {
   readonly #db: DatabaseSync;
   readonly #find: StatementSync;
   readonly #put: StatementSync;
   readonly #key: StatementSync;
   readonly #recent: StatementSync;
-  #counts: VerdictCounts;
+  readonly #counts = new Map<string, VerdictCounts>();
 
   constructor(db: DatabaseSync) {
     this.#db = db;
@@ -136,19 +138,20 @@ class SqliteVerdicts implements VerdictStore {
     );
     this.#key = db.prepare("SELECT key FROM epoch WHERE gateway = ? AND epoch = ?");
     this.#recent = db.prepare("SELECT * FROM verdict ORDER BY seq DESC LIMIT ?");
-    const row: Row | undefined = db
+    const rows: Row[] = db
       .prepare(
-        `SELECT count(*) FILTER (WHERE kind = 'pass') AS pass,
+        `SELECT gateway, count(*) FILTER (WHERE kind = 'pass') AS pass,
           count(*) FILTER (WHERE kind = 'fail') AS fail,
-          coalesce(sum(tokens), 0) AS tokens FROM verdict`,
+          coalesce(sum(tokens), 0) AS tokens FROM verdict GROUP BY gateway`,
       )
-      .get();
-    assert(row !== undefined, "an aggregate has one row");
-    this.#counts = {
-      pass: numberOf(row, "pass"),
-      fail: numberOf(row, "fail"),
-      tokens: numberOf(row, "tokens"),
-    };
+      .all();
+    for (const row of rows) {
+      this.#counts.set(textOf(row, "gateway"), {
+        pass: numberOf(row, "pass"),
+        fail: numberOf(row, "fail"),
+        tokens: numberOf(row, "tokens"),
+      });
+    }
   }
 
   putEpoch(notice: EpochNotice): "new" | "known" | "conflict" {
@@ -190,12 +193,12 @@ class SqliteVerdicts implements VerdictStore {
       ...[scores?.meanMargin ?? null, scores?.maxMargin ?? null],
       ...[packMargins(pair.margins), pair.msPerToken, pair.request, kind === "pass" ? 1 : 0],
     );
-    const { pass, fail, tokens } = this.#counts;
-    this.#counts = {
-      pass: pass + (kind === "pass" ? 1 : 0),
-      fail: fail + (kind === "fail" ? 1 : 0),
-      tokens: tokens + (scores?.tokens ?? 0),
-    };
+    const before = this.#counts.get(gateway) ?? noVerdicts;
+    this.#counts.set(gateway, {
+      pass: before.pass + (kind === "pass" ? 1 : 0),
+      fail: before.fail + (kind === "fail" ? 1 : 0),
+      tokens: before.tokens + (scores?.tokens ?? 0),
+    });
   }
 
   unacted(): UnactedFail[] {
@@ -217,7 +220,15 @@ class SqliteVerdicts implements VerdictStore {
   }
 
   counts(): VerdictCounts {
-    return this.#counts;
+    let sum = noVerdicts;
+    for (const { pass, fail, tokens } of this.#counts.values()) {
+      sum = { pass: sum.pass + pass, fail: sum.fail + fail, tokens: sum.tokens + tokens };
+    }
+    return sum;
+  }
+
+  countsByGateway(): { gateway: string; pass: number; fail: number }[] {
+    return [...this.#counts].map(([gateway, { pass, fail }]) => ({ gateway, pass, fail }));
   }
 
   recent(max: number): VerdictSummary[] {
