@@ -5,8 +5,8 @@
  *   2. tag      a strictly increasing tag, and with it the seed                tag.ts
  *   3. forward  GENERATE to the server; the same bytes go into the ring
  *   4. pair     PROMPT, TOKENS, END of the server are joined to the input      pair.ts
- *   5. commit   at the tick: ring, then leaf log durable, one sync each
- *   6. release  only then: bytes to the router
+ *   5. commit   at the tick: everything that came is in the ring, durable
+ *   6. release  only then: bytes to the router; the leaves of complete pairs become durable
  *   7. sample   the coin, after the leaf is in the log; kept pairs go out      sample.ts, prove.ts
  *
  * Time: replies leave only on the grid of the release tick, so no byte leaves unrecorded and
@@ -316,10 +316,11 @@ export class PairPath {
       this.#dirty = [];
       const released = this.#prepare(batch);
       const { ring, log } = this.#o.store;
-      // The ring first: a leaf must never commit to an output that the ring does not hold.
+      // The ring first: a leaf must never commit to an output that the ring does not hold. What is
+      // in the ring may leave; a leaf that a crash takes is made again from the ring (recover.ts).
       await ring.commit();
-      await log.commit();
       this.#release(released);
+      await log.commit();
       this.#sample(released.filter((part) => part.leaf !== null));
     } catch (error) {
       this.#dead = true;
