@@ -54,15 +54,14 @@ function importsOf(text: string): string[] {
   return [...found].map((match) => match[1] ?? match[2] ?? match[3] ?? "");
 }
 
+function complaintAboutPackage(source: Source, target: string): string | null {
+  if (npmRooms.has(source.room) || isTest(source.path) || pureBuiltins.has(target)) return null;
+  const what = target.startsWith("node:") ? target : `the package ${target}`;
+  return `${source.path} may not import ${what}`;
+}
+
 function complaintAbout(source: Source, target: string): string | null {
-  if (!target.startsWith(".")) {
-    if (target.startsWith("node:")) {
-      const allowed = npmRooms.has(source.room) || pureBuiltins.has(target);
-      return allowed || isTest(source.path) ? null : `${source.path} may not import ${target}`;
-    }
-    const allowed = npmRooms.has(source.room) || isTest(source.path);
-    return allowed ? null : `${source.path} may not import the package ${target}`;
-  }
+  if (!target.startsWith(".")) return complaintAboutPackage(source, target);
   const path = normalize(join(dirname(source.path), target)).replaceAll("\\", "/");
   const room = path.split("/")[1] ?? "";
   const allowed = table[source.room] ?? [];

@@ -41,8 +41,3 @@ export class UnavailableError extends Error {
 export function assert(condition: boolean, message: string): asserts condition {
   if (!condition) throw new BugError(message);
 }
-
-/** Marks a branch that the types rule out. */
-export function unreachable(value: never): never {
-  throw new BugError(`unreachable: ${String(value)}`);
-}

@@ -2,8 +2,6 @@
 import { createHmac, createSecretKey, hash, hkdfSync, type KeyObject } from "node:crypto";
 import { assert } from "./assert.ts";
 
-export const digestBytes = 32;
-
 /** SHA-256 (FIPS 180-4) of `bytes`; 32 bytes. */
 export function sha256(bytes: Uint8Array): Buffer {
   return hash("sha256", bytes, "buffer");

@@ -54,6 +54,7 @@ function keepRecomputer(
   attach: (wire: Wire) => void,
 ): () => void {
   const address = options.address("recomputer");
+  const named = options.has("recomputerName") ? { expectName: options.text("recomputerName") } : {};
   let stopped = false;
   let pauseMs = 200;
   let current: Wire | null = null;
@@ -65,7 +66,7 @@ function keepRecomputer(
   const dial = async (): Promise<void> => {
     if (stopped) return;
     try {
-      const wire = await dialTls({ ...address, identity, expect: "recomputer" });
+      const wire = await dialTls({ ...address, identity, expect: "recomputer", ...named });
       current = wire;
       pauseMs = 200;
       logger.log("info", "gateway.recomputer-connected", { name: wire.peer.name });

@@ -10,7 +10,6 @@ import { InvalidError } from "../base/assert.ts";
 import { limits } from "../base/limits.ts";
 
 export const frameHeaderBytes = 16;
-export const linkProtocol = 1;
 
 /** Frame types. Numbers are never reused. */
 export const frameType = {

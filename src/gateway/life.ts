@@ -57,16 +57,16 @@ type EndReason =
 /** One power cycle: late events of an earlier one can never touch the present server. */
 class Cycle {
   readonly ended: Promise<EndReason>;
-  readonly loaded: Promise<void>;
+  readonly loaded: Promise<undefined>;
   over = false;
   isLoaded = false;
   draining = false;
   readonly #resolve: (reason: EndReason) => void;
-  readonly #resolveLoaded: () => void;
+  readonly #resolveLoaded: (value: undefined) => void;
 
   constructor() {
     const end = Promise.withResolvers<EndReason>();
-    const loaded = Promise.withResolvers<void>();
+    const loaded = Promise.withResolvers<undefined>();
     this.ended = end.promise;
     this.#resolve = end.resolve;
     this.loaded = loaded.promise;
@@ -76,7 +76,7 @@ class Cycle {
   /** The engine said that it is ready. */
   load(): void {
     this.isLoaded = true;
-    this.#resolveLoaded();
+    this.#resolveLoaded(undefined);
   }
 
   /** The first reason counts. */

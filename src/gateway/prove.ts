@@ -5,11 +5,10 @@
  */
 import type { KeyObject } from "node:crypto";
 import { InvalidError } from "../base/assert.ts";
-import { decodeUtf8 } from "../base/bytes.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/report.ts";
 import { frameType, type Frame } from "../format/link.ts";
-import { decodeHeartbeat, encodeEpoch } from "../format/proof-request.ts";
+import { decodeHeartbeat, decodeVerdictNotice, encodeEpoch } from "../format/proof-request.ts";
 import { asTag, tagEpoch, type Tag } from "../format/tag.ts";
 import type { Wire } from "../format/wire.ts";
 import type { Outbox, SettledItem } from "./store.port.ts";
@@ -138,11 +137,10 @@ export class Prover {
 
   #settle(frame: Frame): void {
     const tag = asTag(frame.id);
-    if (frame.payload.length > 64) throw new InvalidError("prove.verdict", "a verdict is one word");
     const { outbox } = this.#o;
     if (!outbox.knows(tag)) throw new InvalidError("prove.unasked", "a verdict on no kept pair");
     if (outbox.verdictOf(tag) !== null) return;
-    this.#verdicts.set(tag, decodeUtf8(frame.payload));
+    this.#verdicts.set(tag, decodeVerdictNotice(frame.payload));
     // Collected for a moment: a transaction per verdict costs more than all else on this path.
     this.#settling ??= this.#o.clock.after(settleMs, () => {
       this.flush();

@@ -10,7 +10,7 @@ import type { Leaf } from "../format/leaf.ts";
 import type { RingKind, RingRecord } from "../format/ring-block.ts";
 import type { Tag } from "../format/tag.ts";
 
-export { ringKinds, type RingKind, type RingRecord } from "../format/ring-block.ts";
+export type { RingKind, RingRecord } from "../format/ring-block.ts";
 
 export interface RingStatus {
   readonly bytes: number;

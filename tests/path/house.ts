@@ -33,8 +33,8 @@ export interface House {
   /** Every power-on and kill, in order. */
   readonly powerLog: readonly string[];
   /** A link to the gateway as a router, an operator or a recomputer would have it. */
-  connectRouter(): Wire;
-  connectRecomputer(): Wire;
+  readonly connectRouter: () => Wire;
+  readonly connectRecomputer: () => Wire;
   /** Resolves when `done()` is true; looked at after every change and every few milliseconds. */
   until(what: string, done: () => boolean): Promise<void>;
   /** Stops the gateway and closes its storage. The directory stays for `reopen`. */

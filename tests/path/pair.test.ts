@@ -77,7 +77,7 @@ interface Site {
   readonly house: House;
   readonly router: Wire;
   readonly recomputer: Recomputer;
-  verdicts(): readonly VerdictSummary[];
+  readonly verdicts: () => readonly VerdictSummary[];
 }
 
 /** A whole site around one server whose agent has these hooks (none: an honest one). */
@@ -245,7 +245,7 @@ test("pair: the leaf commits to the very input", async (t) => {
   await withSite(t, {}, async ({ house, router }) => {
     const [reply] = ask(router, [[story, plain]]);
     await house.until("the reply", () => reply?.over === true);
-    const receipt = await house.gateway.receipt(Buffer.from(formatTag("g1", reply?.tag as Tag)));
+    const receipt = await house.gateway.receipt(Buffer.from(formatTag("g1", reply!.tag!)));
     const leaf = decodeLeaf(Buffer.from(receipt.leafHex ?? "", "hex"));
     const input = encodeInput({ modelId: "weir-tiny", params: plain, prompt: story });
     assert.deepEqual(leaf.inputDigest, sha256(input));

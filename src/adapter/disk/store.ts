@@ -51,7 +51,7 @@ export interface OpenGatewayStore {
   readonly epoch: number;
   /** What a crash or damage left behind, in words; empty after a clean stop. */
   readonly notes: readonly string[];
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Largest encoded ProofRequest under a context of `tokens`. */

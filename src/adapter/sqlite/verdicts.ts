@@ -7,7 +7,7 @@
  * every pair that FAILed. A writer can forget or forge verdicts; it cannot sign orders. Only the
  * recomputer's user may read it: it is created with mode 0600.
  */
-import { chmodSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { assert, InvalidError, UnavailableError } from "../../base/assert.ts";
 import { toHex } from "../../base/bytes.ts";
@@ -261,6 +261,8 @@ export interface RecomputerDb {
 export function openRecomputerDb(file: string): RecomputerDb {
   let db: DatabaseSync;
   try {
+    // Made private before anything is in it; SQLite gives its journal the same mode.
+    if (file !== ":memory:") closeSync(openSync(file, "a", 0o600));
     db = new DatabaseSync(file, { timeout: 2000 });
     // One writer: a second recomputer on the same file would judge pairs twice.
     db.exec(
@@ -270,7 +272,6 @@ export function openRecomputerDb(file: string): RecomputerDb {
     const found = version === undefined ? 0 : numberOf(version, "user_version");
     if (found === 0) {
       db.exec(`BEGIN; ${schema} COMMIT`);
-      if (file !== ":memory:") chmodSync(file, 0o600);
     } else if (found !== schemaVersion) {
       db.close();
       const text = `${file} has schema ${found}, this Weir reads ${schemaVersion}`;
