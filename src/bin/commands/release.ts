@@ -1,0 +1,78 @@
+/** `weir release`: the operator's signed order that ends one halt of a gateway. */
+import { randomBytes } from "node:crypto";
+import { InvalidError, UnavailableError } from "../../base/assert.ts";
+import { frameType } from "../../format/link.ts";
+import { sealOrder } from "../../format/order.ts";
+import { ask, askStatus, roleOf } from "../site/client.ts";
+import { UsageError } from "../site/arguments.ts";
+import { readSigningKey } from "../site/keys.ts";
+import { plain } from "../site/screen.ts";
+import { runningSite, type Site } from "../site/site-file.ts";
+import { commonHelp, print, printJson, runSiteCommand } from "./common.ts";
+
+const help = `Usage: weir release GATEWAY [OPTIONS]
+
+Signs an order with the operator's key that ends the present halt of a gateway. The gateway then
+powers its server up from nothing. The order names that one halt and cannot be used again.
+
+  --reason TEXT   why, for the record
+${commonHelp}`;
+
+/** The halt a gateway stands under. Throws InvalidError when it is not halted. */
+async function haltOf(site: Site, gateway: string): Promise<{ digest: string; reason: string }> {
+  const status = await askStatus(site, roleOf(site, "gateway", gateway));
+  if (status.role !== "gateway" || status.halted === null) {
+    throw new InvalidError("release.not-halted", `gateway ${gateway} is not halted`);
+  }
+  return status.halted;
+}
+
+/** Ends the present halt of `gateway`. Returns what it answered, and the halt that it ended. */
+export async function releaseGateway(
+  site: Site,
+  gateway: string,
+  reason: string,
+): Promise<{ answer: string; halt: { digest: string; reason: string } }> {
+  const halt = await haltOf(site, gateway);
+  const order = sealOrder(
+    {
+      action: "release",
+      gateway,
+      halt: halt.digest,
+      reason,
+      issuedMs: Date.now(),
+      nonce: randomBytes(16).toString("hex"),
+    },
+    readSigningKey(site.paths.keys, "operator"),
+  );
+  const question = { type: frameType.order, payload: order };
+  const role = roleOf(site, "gateway", gateway);
+  const answer = await ask(site, role, question, frameType.orderResult);
+  return { answer: answer.toString(), halt };
+}
+
+/** `weir release`. */
+export function runRelease(argv: string[]): Promise<number> {
+  return runSiteCommand(argv, {
+    help,
+    options: { reason: { type: "string" } },
+    wordsMax: 1,
+    run: async (args, folder) => {
+      const [gateway] = args.words;
+      if (gateway === undefined) throw new UsageError("name the gateway to release");
+      const site = runningSite(folder);
+      const reason = args.text("reason") ?? "released by the operator";
+      const { answer, halt } = await releaseGateway(site, gateway, reason);
+      if (args.flag("json")) printJson({ gateway, halt, answer });
+      else if (answer === "obeyed") {
+        print(`${gateway} released. It had been halted for: ${plain(halt.reason)}\n`);
+      }
+      if (answer === "obeyed") return 0;
+      throw new UnavailableError(
+        "release.refused",
+        `${gateway} did not release: ${plain(answer)}`,
+        "none",
+      );
+    },
+  });
+}

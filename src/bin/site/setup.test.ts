@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { openWhitelist } from "../../format/whitelist.ts";
+import { homeFolder, siteConfig, type SiteConfig } from "./config.ts";
+import { dataPaths, type DataPaths } from "./paths.ts";
+import { claimFolder, setUp } from "./setup.ts";
+
+const model = join(homeFolder, "models/weir-tiny.gguf");
+
+interface Rig {
+  readonly config: SiteConfig;
+  readonly paths: DataPaths;
+  readonly said: string[];
+  readonly run: (config?: Partial<SiteConfig>) => ReturnType<typeof setUp>;
+}
+
+async function withFolder(body: (rig: Rig) => Promise<void>): Promise<void> {
+  const data = mkdtempSync(join(tmpdir(), "weir-setup-"));
+  const config = siteConfig({}, { data, model, servers: 2 }, "/");
+  const paths = dataPaths(data);
+  const said: string[] = [];
+  const run: Rig["run"] = (more = {}) => {
+    claimFolder(paths);
+    return setUp({ ...config, ...more }, paths, (text) => said.push(text));
+  };
+  try {
+    await body({ config, paths, said, run });
+  } finally {
+    rmSync(data, { recursive: true });
+  }
+}
+
+test("set-up: first start -> private keys, a whitelist both parties signed; second -> nothing new", async () => {
+  await withFolder(async ({ paths, said, run }) => {
+    const first = await run();
+    const whitelist = openWhitelist(readFileSync(paths.whitelist), first.parties);
+    assert.equal(whitelist.version, 1);
+    assert.equal(whitelist.entries[0]?.modelId, "weir-tiny");
+    assert.equal(whitelist.entries[0].weights.sizeBytes, statSync(model).size);
+    assert.equal(statSync(paths.keys).mode & 0o777, 0o700);
+    for (const name of ["ca.key", "gateway-g2.key", "party-a.seed", "ring-g1.key"]) {
+      assert.equal(statSync(join(paths.keys, name)).mode & 0o777, 0o600, name);
+    }
+    said.length = 0;
+    const second = await run();
+    assert.deepEqual(second.parties, first.parties);
+    assert.deepEqual(said, []);
+  });
+});
+
+test("set-up: cut off anywhere -> continued, with the keys that were already made", async () => {
+  await withFolder(async ({ paths, said, run }) => {
+    const first = await run();
+    const authority = readFileSync(join(paths.keys, "ca.crt"), "utf8");
+    // What a crash in the middle leaves: the marker of a begun set-up and only some files.
+    writeFileSync(paths.marker, JSON.stringify({ format: 1, setUp: "begun" }));
+    for (const path of [paths.whitelist, join(paths.keys, "router-router.crt")]) rmSync(path);
+    said.length = 0;
+    const second = await run();
+    assert.match(said.join("\n"), /cut off: continuing/);
+    assert.deepEqual(second.parties, first.parties);
+    assert.equal(readFileSync(join(paths.keys, "ca.crt"), "utf8"), authority);
+    assert.ok(existsSync(join(paths.keys, "router-router.crt")));
+    assert.match(readFileSync(paths.marker, "utf8"), /complete/);
+  });
+});
+
+test("set-up: another model or policy -> a new whitelist version, and it says what changed", async () => {
+  await withFolder(async ({ paths, said, run }) => {
+    const { parties } = await run();
+    await run({ generation: { topKMax: 8 } });
+    assert.match(said.at(-1) ?? "", /version 2: weir-tiny \(changed: generation\)/);
+    const renamed = await run({ modelId: "other", generation: { topKMax: 8 } });
+    assert.match(said.at(-1) ?? "", /version 3: other replaces weir-tiny/);
+    assert.equal(renamed.whitelistVersion, 3);
+    assert.equal(
+      openWhitelist(readFileSync(paths.whitelist), parties).entries[0]?.modelId,
+      "other",
+    );
+  });
+});
+
+test("set-up: a whitelist that the parties did not sign -> refused and left alone", async () => {
+  await withFolder(async ({ paths, run }) => {
+    await run();
+    const text = readFileSync(paths.whitelist, "utf8");
+    const { signatures } = JSON.parse(text) as { signatures: { sig: string }[] };
+    const forged = text.replaceAll(signatures[1]?.sig ?? "", signatures[0]?.sig ?? "");
+    writeFileSync(paths.whitelist, forged);
+    await assert.rejects(run(), { code: "whitelist.unsigned" });
+    assert.equal(readFileSync(paths.whitelist, "utf8"), forged);
+  });
+});
+
+test("set-up: a folder of something else, a missing model -> refused, nothing written", async () => {
+  await withFolder(async ({ paths, run }) => {
+    await assert.rejects(run({ model: "/no/such.gguf" }), { code: "site.model" });
+    assert.equal(existsSync(paths.keys), false);
+    writeFileSync(join(paths.root, "thesis.txt"), "mine");
+    assert.throws(() => claimFolder(paths), { code: "site.folder", message: /thesis|not empty/ });
+  });
+});
