@@ -14,7 +14,9 @@ export function jsonLogger(
   return {
     log(at: LogLevel, event: string, fields: LogFields = {}): void {
       if (order.indexOf(at) < floor) return;
-      const line = { at: new Date().toISOString(), level: at, role, name, event, ...fields };
+      const fixed = { at: new Date().toISOString(), level: at, role, name, event };
+      // Once for the order, once more so that no field stands in for a fixed one.
+      const line = { ...fixed, ...fields, ...fixed };
       write(`${JSON.stringify(line)}\n`);
     },
   };

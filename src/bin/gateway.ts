@@ -69,7 +69,7 @@ function keepRecomputer(
       const wire = await dialTls({ ...address, identity, expect: "recomputer", ...named });
       current = wire;
       pauseMs = 200;
-      logger.log("info", "gateway.recomputer-connected", { name: wire.peer.name });
+      logger.log("info", "gateway.recomputer-connected", { recomputer: wire.peer.name });
       attach(wire);
       wire.onClose(again);
     } catch (error) {

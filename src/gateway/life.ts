@@ -108,7 +108,7 @@ export class ServerLife {
     this.#o = options;
     this.#counter = new BitCounter(options.entry.weights.sizeBytes);
     this.#mode = new ModeMachine((mode, event) => {
-      options.logger.log("info", "gateway.mode", { mode, event });
+      options.logger.log("info", "gateway.mode", { mode, cause: event });
       options.onChange();
     });
   }

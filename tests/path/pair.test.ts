@@ -7,7 +7,6 @@
  */
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../../src/adapter/clock.ts";
@@ -97,7 +96,7 @@ async function withSite(
     entry,
     dir,
     server: (link) => {
-      const weights = diskWeights(mkdtempSync(join(tmpdir(), "weir-test-weights-")));
+      const weights = diskWeights(mkdtempSync(join(dir, "weights-")));
       void runAgent({
         wire: link,
         weights,

@@ -204,11 +204,10 @@ function started(child: ChildProcess, kind: SandboxKind): Promise<ProcessMark> {
       if (said.length < 2000) said += bytes.toString("utf8");
     };
     const settle = (pid: number): void => {
-      // Without /proc (not Linux) there is only `off`, which looks at the process group instead.
-      const mark = markProcess(pid) ?? (kind === "off" ? { pid, started: "" } : null);
-      if (mark === null) return;
+      // A short program may be over before it is looked at: it did start, and a mark that fits no
+      // process has ended. Without /proc (not Linux) there is only `off`, which looks at the group.
       finish();
-      resolve(mark);
+      resolve(markProcess(pid) ?? { pid, started: "" });
     };
     const tell = (bytes: Buffer): void => {
       told += bytes.toString("latin1");
