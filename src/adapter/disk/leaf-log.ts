@@ -24,6 +24,7 @@ import type { LeafLog } from "../../gateway/store.port.ts";
 import { replaceFile, systemDisk, type Disk, type DiskFile } from "./file.ts";
 import { HashLevels, groupLeaves } from "./hash-levels.ts";
 import { TagIndex } from "./tag-index.ts";
+import { Serial } from "./serial.ts";
 
 export interface LeafLogOptions {
   readonly dir: string;
@@ -98,8 +99,7 @@ class FileLeafLog implements DiskLeafLog {
   #durable: number;
   #pending: Buffer[] = [];
   #generation: bigint;
-  #queue: Promise<void> = Promise.resolve();
-  #inFlight = 0;
+  readonly #commits = new Serial();
   #broken: UnavailableError | null = null;
 
   constructor(files: { leaves: DiskFile; head: DiskFile }, key: KeyObject, loaded: Loaded) {
@@ -138,13 +138,7 @@ class FileLeafLog implements DiskLeafLog {
   }
 
   commit(): Promise<void> {
-    const run = this.#inFlight === 0 ? this.#commit() : this.#queue.then(() => this.#commit());
-    this.#inFlight++;
-    const settled = (): void => {
-      this.#inFlight--;
-    };
-    this.#queue = run.then(settled, settled);
-    return run;
+    return this.#commits.run(() => this.#commit());
   }
 
   async #commit(): Promise<void> {
@@ -242,7 +236,7 @@ class FileLeafLog implements DiskLeafLog {
   }
 
   async close(): Promise<void> {
-    await this.#queue;
+    await this.#commits.idle();
     this.#broken ??= new UnavailableError("log.closed", "the leaf log is closed", "none");
     await this.#leaves.close();
     await this.#head.close();

@@ -32,6 +32,7 @@ import type { Tag } from "../../format/tag.ts";
 import type { Ring, RingStatus } from "../../gateway/store.port.ts";
 import { replaceFile, systemDisk, type Disk, type DiskFile } from "./file.ts";
 import { RingBatch, type Part } from "./ring-batch.ts";
+import { Serial } from "./serial.ts";
 import {
   forget,
   keyCache,
@@ -131,8 +132,7 @@ class SegmentRing implements DiskRing {
   /** `add` fills one batch while `commit` writes the other. */
   #open: RingBatch;
   #spare: RingBatch;
-  #queue: Promise<void> = Promise.resolve();
-  #inFlight = 0;
+  readonly #commits = new Serial();
   #broken: UnavailableError | null = null;
 
   constructor(options: RingOptions, files: readonly DiskFile[], salt: Buffer, scan: RingScan) {
@@ -167,13 +167,7 @@ class SegmentRing implements DiskRing {
   /** A second call while one is in flight waits for it, then commits what was added since. */
   commit(): Promise<void> {
     // The batch is taken at once when nothing is in flight: what is added later is not in it.
-    const run = this.#inFlight === 0 ? this.#commit() : this.#queue.then(() => this.#commit());
-    this.#inFlight++;
-    const settled = (): void => {
-      this.#inFlight--;
-    };
-    this.#queue = run.then(settled, settled);
-    return run;
+    return this.#commits.run(() => this.#commit());
   }
 
   async #commit(): Promise<void> {
@@ -314,7 +308,7 @@ class SegmentRing implements DiskRing {
   }
 
   async close(): Promise<void> {
-    await this.#queue;
+    await this.#commits.idle();
     this.#broken ??= new UnavailableError("ring.closed", "the ring is closed", "none");
     for (const file of this.#files) await file.close();
   }
