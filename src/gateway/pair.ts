@@ -10,7 +10,8 @@ import { decodeEnd, decodePrompt, decodeTokens, type Tokens } from "../format/se
 export class PairAssembler {
   readonly #maxTokens: number;
   #promptIds: Uint32Array | null = null;
-  readonly #ids: number[] = [];
+  readonly #ids: Uint32Array[] = [];
+  #idCount = 0;
   readonly #text: string[] = [];
   #textLength = 0;
   #ended = false;
@@ -25,7 +26,7 @@ export class PairAssembler {
   }
 
   get tokenCount(): number {
-    return this.#ids.length;
+    return this.#idCount;
   }
 
   /** PROMPT: once, first. Throws InvalidError `pair.order`, or what the payload breaks. */
@@ -44,14 +45,15 @@ export class PairAssembler {
     if (tokens.ids.length === 0 && tokens.text === "") {
       throw new InvalidError("pair.empty", "TOKENS without ids and without text");
     }
-    if (this.#ids.length + tokens.ids.length > this.#maxTokens) {
+    if (this.#idCount + tokens.ids.length > this.#maxTokens) {
       throw new InvalidError("pair.too-many-tokens", `more than ${this.#maxTokens} tokens came`);
     }
     this.#textLength += Buffer.byteLength(tokens.text);
     if (this.#textLength > limits.outputText) {
       throw new InvalidError("pair.too-much-text", "the output's text is too long");
     }
-    for (const id of tokens.ids) this.#ids.push(id);
+    this.#idCount += tokens.ids.length;
+    if (tokens.ids.length > 0) this.#ids.push(tokens.ids);
     if (tokens.text !== "") this.#text.push(tokens.text);
     return tokens;
   }
@@ -70,9 +72,21 @@ export class PairAssembler {
   output(finish: FinishReason): Output {
     return {
       promptIds: this.#promptIds ?? new Uint32Array(0),
-      tokenIds: Uint32Array.from(this.#ids),
+      tokenIds: this.#joined(),
       text: this.#text.join(""),
       finish,
     };
+  }
+
+  #joined(): Uint32Array {
+    const [only] = this.#ids;
+    if (this.#ids.length === 1 && only !== undefined) return only;
+    const ids = new Uint32Array(this.#idCount);
+    let at = 0;
+    for (const part of this.#ids) {
+      ids.set(part, at);
+      at += part.length;
+    }
+    return ids;
   }
 }

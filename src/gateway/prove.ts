@@ -15,7 +15,7 @@ import type { Outbox, SettledItem } from "./store.port.ts";
 import { epochKeyOf } from "./tag.ts";
 
 const windowMax = 32;
-const settleMs = 50;
+const settleMs = 200;
 
 export interface ProverOptions {
   readonly gateway: string;

@@ -6,35 +6,31 @@
  *   3. forward  GENERATE to the server; the same bytes go into the ring
  *   4. pair     PROMPT, TOKENS, END of the server are joined to the input      pair.ts
  *   5. commit   at the tick: everything that came is in the ring, durable
- *   6. release  only then: bytes to the router; the leaves of complete pairs become durable
- *   7. sample   the coin, after the leaf is in the log; kept pairs go out      sample.ts, prove.ts
+ *   6. release  only then: bytes to the router; then the leaves of complete pairs  release.ts
+ *   7. sample   the coin, after the leaf is in the log; kept pairs go out  sample.ts, keep.ts, prove.ts
  *
  * Time: replies leave only on the grid of the release tick, so no byte leaves unrecorded and
  * timing carries at most one symbol per tick. A tick with nothing to do is not armed.
  */
 import { assert, InvalidError } from "../base/assert.ts";
-import { Writer } from "../base/bytes.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { sha256 } from "../base/hash.ts";
 import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/report.ts";
 import { encodeLeaf } from "../format/leaf.ts";
-import { frameHeaderBytes, frameType, writeFrameHeader, type Frame } from "../format/link.ts";
+import { frameType, type Frame } from "../format/link.ts";
 import { encodeOutput, type FinishReason } from "../format/pair.ts";
 import { encodeProofRequest } from "../format/proof-request.ts";
-import {
-  encodeAbort,
-  encodeAdmitted,
-  encodeRefused,
-  writeOutputPart,
-  type Abort,
-} from "../format/router-link.ts";
+import { encodeRefused, type Abort } from "../format/router-link.ts";
 import { decodeFailed } from "../format/server-link.ts";
 import { asTag, type Tag } from "../format/tag.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import { admit } from "./admit.ts";
+import { KeptPairs } from "./keep.ts";
+import type { LoggedLeaf, OpenPair, Part } from "./open-pair.ts";
 import { PairAssembler } from "./pair.ts";
+import { release } from "./release.ts";
 import type { Sampler } from "./sample.ts";
 import type { GatewayStore, OutboxItem } from "./store.port.ts";
 import type { Tagger } from "./tag.ts";
@@ -64,34 +60,10 @@ export interface PairCounts {
   tokens: number;
 }
 
-interface OpenPair {
-  readonly tag: Tag;
-  readonly seed: bigint;
-  readonly requestId: bigint;
-  readonly router: Wire;
-  readonly input: Buffer;
-  readonly assembler: PairAssembler;
-  readonly deadlineMs: number;
-  /** ADMITTED was sent. */
-  announced: boolean;
-  /** Text recorded in the ring but not yet released. */
-  text: string;
-  /** Set when the pair is over; its leaf is due at the next tick. */
-  over: { readonly finish: FinishReason; readonly abort: Abort | null } | null;
-  dirty: boolean;
-}
-
-/** Frames of one tick for one router, laid out in place and sent with one write. */
-interface Outgoing {
-  readonly wire: Wire;
-  readonly writer: Writer;
-}
-
-const header = Buffer.alloc(frameHeaderBytes);
-
 export class PairPath {
   readonly counts: PairCounts = { logged: 0, sampled: 0, cutOff: 0, tokens: 0 };
   readonly #o: PairPathOptions;
+  readonly #kept: KeptPairs;
   readonly #open = new Map<Tag, OpenPair>();
   readonly #byRequest = new Map<Wire, Map<bigint, OpenPair>>();
   /** Pairs that ended here while the server may still be sending: its frames for them are dropped. */
@@ -108,6 +80,15 @@ export class PairPath {
 
   constructor(options: PairPathOptions) {
     this.#o = options;
+    const { store, clock, onKept } = options;
+    this.#kept = new KeptPairs(store.outbox, clock, onKept, (error) => {
+      this.#fail(error);
+    });
+  }
+
+  #fail(error: unknown): void {
+    this.#dead = true;
+    this.#o.onFatal(error instanceof Error ? error : new Error(String(error)));
   }
 
   get inflight(): number {
@@ -124,7 +105,7 @@ export class PairPath {
     return (
       !this.#dead &&
       this.#open.size < limits.gatewayInflight &&
-      outbox.waiting + this.#open.size < outbox.capacity
+      outbox.waiting + this.#kept.size + this.#open.size < outbox.capacity
     );
   }
 
@@ -323,8 +304,7 @@ export class PairPath {
       await log.commit();
       this.#sample(released.filter((part) => part.leaf !== null));
     } catch (error) {
-      this.#dead = true;
-      this.#o.onFatal(error instanceof Error ? error : new Error(String(error)));
+      this.#fail(error);
       return;
     } finally {
       this.#committing = false;
@@ -371,58 +351,12 @@ export class PairPath {
 
   /** Step 6. Everything in `parts` is durable. */
   #release(parts: readonly Part[]): void {
-    const outgoing = new Map<Wire, Outgoing>();
-    for (const part of parts) {
-      const { pair } = part;
-      if (part.leaf !== null) this.#forget(pair);
-      if (pair.router.closed) continue;
-      let out = outgoing.get(pair.router);
-      if (out === undefined) {
-        out = { wire: pair.router, writer: new Writer(4096) };
-        outgoing.set(pair.router, out);
-      }
-      this.#layOut(out.writer, part);
+    for (const { pair, leaf } of parts) {
+      if (leaf === null) continue;
+      this.#open.delete(pair.tag);
+      this.#byRequest.get(pair.router)?.delete(pair.requestId);
     }
-    for (const { wire, writer } of outgoing.values()) {
-      wire.sendRaw(writer.bytes());
-      if (wire.backlog > routerBacklogMax) wire.close("the router reads too slowly");
-    }
-  }
-
-  #forget(pair: OpenPair): void {
-    this.#open.delete(pair.tag);
-    this.#byRequest.get(pair.router)?.delete(pair.requestId);
-  }
-
-  #layOut(out: Writer, part: Part): void {
-    const { pair, text, over } = part;
-    const id = pair.requestId;
-    if (!pair.announced) {
-      pair.announced = true;
-      const payload = encodeAdmitted(pair.tag);
-      writeFrameHeader(header, 0, frameType.admitted, id, payload.length);
-      out.raw(header).raw(payload);
-    }
-    const ended = over !== null && over.finish !== "cut-off";
-    if (ended || text !== "") {
-      const final = ended
-        ? {
-            finish: over.finish,
-            promptTokens: pair.assembler.promptTokens,
-            completionTokens: pair.assembler.tokenCount,
-          }
-        : null;
-      const start = out.length;
-      writeFrameHeader(header, 0, frameType.output, id, 0);
-      out.raw(header);
-      writeOutputPart(out, { text, final });
-      out.patchU32(start, out.length - start - frameHeaderBytes);
-    }
-    if (over?.abort != null) {
-      const payload = encodeAbort(over.abort);
-      writeFrameHeader(header, 0, frameType.abort, id, payload.length);
-      out.raw(header).raw(payload);
-    }
+    release(parts);
   }
 
   /** Step 7. The leaves of `parts` are in the log. */
@@ -443,42 +377,25 @@ export class PairPath {
       });
       kept.push({ tag: pair.tag, request });
     }
-    if (kept.length > 0) this.#o.store.outbox.put(kept);
-    // The coins go into the ring after the outbox has the kept pairs: a crash in between draws
-    // again for the deleted ones only.
+    // The coins first, with the next tick's ring commit: a pair whose coin says kept is put into the
+    // outbox by recovery if we do not live to do it (keep.ts).
     for (const { tag, keep } of coins) {
       this.#o.store.ring.add("coin", tag, keep ? coinKept : coinDeleted);
     }
     this.counts.sampled += kept.length;
-    if (kept.length > 0) this.#o.onKept();
+    this.#kept.add(kept);
   }
 
-  /** Resolves when nothing is open and nothing waits for a tick. */
+  /** Resolves when nothing is open, nothing waits for a tick, and kept pairs are in the outbox. */
   async settled(): Promise<void> {
     while (!this.#dead && (this.#open.size > 0 || this.#committing || this.#tick !== null)) {
       await new Promise<void>((resolve) => {
         this.#o.clock.after(this.#o.tickMs, resolve);
       });
     }
+    if (!this.#dead) this.#kept.flush();
   }
-}
-
-interface LoggedLeaf {
-  readonly index: bigint;
-  readonly leaf: Buffer;
-  readonly output: Buffer;
-}
-
-/** What one tick lets out of one pair. */
-interface Part {
-  readonly pair: OpenPair;
-  readonly text: string;
-  readonly over: OpenPair["over"];
-  readonly leaf: LoggedLeaf | null;
 }
 
 const coinKept = Buffer.of(1);
 const coinDeleted = Buffer.of(0);
-
-/** Bytes a router may leave unread before its link is dropped: its clients' limits come first. */
-const routerBacklogMax = 16 * limits.clientBacklog;
