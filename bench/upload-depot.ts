@@ -1,8 +1,14 @@
-/** The depot of the upload bench: the real Depot over the bench's weights, on descriptor 3. */
-import { Socket } from "node:net";
+/**
+ * The depot of the upload bench: the real Depot over the bench's weights, on a Unix socket
+ * (argument: its path) or over mutual TLS (argument: a folder with its certificate). Prints one line
+ * when it listens: its port.
+ */
+import { createServer } from "node:net";
 import { wireOver } from "../src/adapter/link.ts";
-import { Depot } from "../src/depot/offer.ts";
+import { listenTls, readIdentity } from "../src/adapter/tls.ts";
 import { limits } from "../src/base/limits.ts";
+import { Depot } from "../src/depot/offer.ts";
+import type { Wire } from "../src/format/wire.ts";
 import { benchChunk, benchSize, benchTree } from "./upload-weights.ts";
 
 const model = {
@@ -13,6 +19,26 @@ const model = {
   chunk: (index: number) => Promise.resolve({ data: benchChunk, proof: benchTree.proof(index) }),
   close: () => Promise.resolve(),
 };
-const wire = wireOver(new Socket({ fd: 3 }), { role: "gateway", name: "bench" });
-wire.onClose(() => process.exit(0));
-new Depot("bench", [model], { log: () => undefined }).attachGateway(wire);
+const depot = new Depot("bench", [model], { log: () => undefined });
+const onWire = (wire: Wire): void => {
+  wire.onClose(() => process.exit(0));
+  depot.attachGateway(wire);
+};
+const [kind, at = ""] = process.argv.slice(2);
+if (kind === "tls") {
+  const identity = readIdentity(at, "depot-bench");
+  const { port } = await listenTls({
+    host: "127.0.0.1",
+    port: 0,
+    identity,
+    accept: ["gateway"],
+    onWire,
+  });
+  console.log(JSON.stringify({ port }));
+} else {
+  createServer((socket) => {
+    onWire(wireOver(socket, { role: "gateway", name: "bench" }));
+  }).listen(at, () => {
+    console.log(JSON.stringify({ port: 0 }));
+  });
+}

@@ -51,7 +51,7 @@ def draw(seed, position, ids, log_probs, temperature, top_k, top_p):
     kept = support(log_probs, temperature, top_k, top_p)
     if temperature == 0:
         return kept, ids[0]
-    scores = [(log_probs[i] / temperature + gumbel(seed, position, ids[i]), -ids[i]) for i in range(kept)]
+    scores = [((log_probs[i] - log_probs[0]) / temperature + gumbel(seed, position, ids[i]), -ids[i]) for i in range(kept)]
     return kept, -max(scores)[1]
 
 
@@ -73,7 +73,8 @@ def draws():
     log_probs = [-0.7, -1.5, -2.0, -2.0, -2.7, -3.5, -4.0, -6.0]
     ids[2:4] = [4, 250]
     for n, (temperature, top_k, top_p) in enumerate(
-        [(1, 8, 1), (1, 8, 1), (0.7, 8, 0.9), (1.3, 4, 1), (1, 3, 0.5), (0, 8, 1), (2, 8, 0.99), (0.05, 8, 1)]
+        [(1, 8, 1), (1, 8, 1), (0.7, 8, 0.9), (1.3, 4, 1), (1, 3, 0.5), (0, 8, 1), (2, 8, 0.99), (0.05, 8, 1),
+         (1e-311, 8, 1)]
     ):
         seed, position = 0xA5A5A5A5_00000000 + 7919 * n, 13 * n
         kept, token = draw(seed, position, ids, log_probs, temperature, top_k, top_p)

@@ -1,8 +1,15 @@
 /** Framed links over byte streams: sockets, TLS, inherited socket pairs. Holds no policy. */
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { InvalidError, UnavailableError } from "../base/assert.ts";
+import { assert, InvalidError, UnavailableError } from "../base/assert.ts";
 import { limits } from "../base/limits.ts";
-import { encodeFrame, FrameDecoder, type Frame, type FrameType } from "../format/link.ts";
+import {
+  encodeFrame,
+  FrameDecoder,
+  type Frame,
+  type FrameType,
+  type PayloadMemory,
+} from "../format/link.ts";
 import type { Peer, Wire } from "../format/wire.ts";
 
 /**
@@ -10,7 +17,38 @@ import type { Peer, Wire } from "../format/wire.ts";
  * an error of the stream closes it; any other exception from a handler is a bug and is rethrown.
  */
 export function wireOver(stream: Duplex, peer: Peer, payloadMax = limits.framePayload): Wire {
-  return new StreamWire(stream, peer, payloadMax);
+  return new StreamWire(stream, peer, new FrameDecoder(payloadMax), true);
+}
+
+/**
+ * For a socket that brings bulk data: give `onread` to its constructor, and once it is connected make
+ * its wire by `wire`. What arrives is read straight to where its payload shall lie. The peer must
+ * not speak before a handler is set (`Wire.onFrame`): it is cut off if it does.
+ */
+export class BulkReads {
+  readonly #decoder = new FrameDecoder();
+  #wire: StreamWire | null = null;
+
+  readonly onread = {
+    buffer: (): Buffer => this.#decoder.space(),
+    callback: (length: number): boolean => {
+      if (this.#wire === null) {
+        this.#early = true;
+        return false;
+      }
+      this.#wire.advance(length);
+      return true;
+    },
+  };
+  #early = false;
+
+  /** The wire over the socket that `onread` was given to. */
+  wire(socket: Socket, peer: Peer): Wire {
+    assert(this.#wire === null, "one socket, one wire");
+    this.#wire = new StreamWire(socket, peer, this.#decoder, false);
+    if (this.#early) this.#wire.close("the peer spoke before it was asked");
+    return this.#wire;
+  }
 }
 
 class StreamWire implements Wire {
@@ -24,14 +62,19 @@ class StreamWire implements Wire {
   readonly #onClose: ((reason: string) => void)[] = [];
   #waiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
 
-  constructor(stream: Duplex, peer: Peer, payloadMax: number) {
+  /** `pushed`: bytes come as the stream's data; else by `advance`, already in the decoder's space. */
+  constructor(stream: Duplex, peer: Peer, decoder: FrameDecoder, pushed: boolean) {
     this.#stream = stream;
     this.peer = peer;
-    this.#decoder = new FrameDecoder(payloadMax);
+    this.#decoder = decoder;
     stream.pause();
-    stream.on("data", (bytes: Buffer) => {
-      this.#receive(bytes);
-    });
+    if (pushed) {
+      stream.on("data", (bytes: Buffer) => {
+        this.#receive((onFrame) => {
+          decoder.push(bytes, onFrame);
+        });
+      });
+    }
     stream.on("drain", () => {
       this.#settle(null);
     });
@@ -48,10 +91,21 @@ class StreamWire implements Wire {
     });
   }
 
-  #receive(bytes: Buffer): void {
+  /** `length` bytes were read into the decoder's space. */
+  advance(length: number): void {
+    if (this.#onFrame === null) {
+      this.close("the peer spoke before it was asked");
+      return;
+    }
+    this.#receive((onFrame) => {
+      this.#decoder.advance(length, onFrame);
+    });
+  }
+
+  #receive(decode: (onFrame: (frame: Frame) => void) => void): void {
     if (this.#closed) return;
     try {
-      this.#decoder.push(bytes, (frame) => {
+      decode((frame) => {
         if (!this.#closed) this.#onFrame?.(frame);
       });
     } catch (error) {
@@ -90,7 +144,7 @@ class StreamWire implements Wire {
     return this.sendRaw(encodeFrame(type, id, payload));
   }
 
-  sendRaw(frames: Uint8Array): boolean {
+  sendRaw(frames: Uint8Array, taken?: () => void): boolean {
     if (this.#closed) return false;
     // What is sent within one turn of the event loop leaves with one system call.
     if (!this.#corked) {
@@ -101,7 +155,10 @@ class StreamWire implements Wire {
         this.#stream.uncork();
       });
     }
-    return this.#stream.write(frames);
+    if (taken === undefined) return this.#stream.write(frames);
+    return this.#stream.write(frames, (error) => {
+      if (error === null || error === undefined) taken();
+    });
   }
 
   drained(): Promise<void> {
@@ -112,8 +169,9 @@ class StreamWire implements Wire {
     return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
   }
 
-  onFrame(handler: (frame: Frame) => void): void {
+  onFrame(handler: (frame: Frame) => void, memory?: PayloadMemory): void {
     this.#onFrame = handler;
+    this.#decoder.memory = memory ?? null;
     this.#stream.resume();
   }
 

@@ -10,7 +10,7 @@ import type { AddressInfo } from "node:net";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { UnavailableError } from "../base/assert.ts";
 import type { Peer, PeerRole, Wire } from "../format/wire.ts";
-import { wireOver } from "./link.ts";
+import { BulkReads, wireOver } from "./link.ts";
 
 export interface TlsIdentity {
   readonly cert: Buffer;
@@ -118,11 +118,14 @@ export interface DialOptions {
   readonly expect: PeerRole;
   readonly expectName?: string;
   readonly timeoutMs?: number;
+  /** The peer sends bulk data, and nothing before it is asked: `BulkReads`. */
+  readonly bulk?: boolean;
 }
 
 /** Connects to a role. Throws UnavailableError `tls.dial`; the peer is authenticated when it resolves. */
 export function dialTls(options: DialOptions): Promise<Wire> {
   const where = `${options.expect} at ${options.host}:${options.port}`;
+  const reads = options.bulk === true ? new BulkReads() : null;
   return new Promise((resolve, reject) => {
     const fail = (why: string): void => {
       socket.destroy();
@@ -133,6 +136,7 @@ export function dialTls(options: DialOptions): Promise<Wire> {
       port: options.port,
       ...options.identity,
       minVersion: "TLSv1.3",
+      ...(reads === null ? {} : { onread: reads.onread }),
       // The name is in the certificate's role, checked below; host names mean nothing here.
       checkServerIdentity: () => undefined,
     });
@@ -152,7 +156,7 @@ export function dialTls(options: DialOptions): Promise<Wire> {
       }
       socket.setTimeout(0);
       socket.removeListener("error", onError);
-      resolve(wireOver(socket, peer));
+      resolve(reads === null ? wireOver(socket, peer) : reads.wire(socket, peer));
     });
   });
 }

@@ -2,13 +2,21 @@
  * Merkle trees of RFC 6962 section 2.1 (RFC 9162 section 2.1) over SHA-256:
  * leaf = H(0x00 || data), node = H(0x01 || left || right), empty root = H("").
  */
+import { createHash } from "node:crypto";
 import { assert, InvalidError } from "./assert.ts";
 import { equalBytes } from "./bytes.ts";
 import { sha256 } from "./hash.ts";
 
 const nodeInput = Buffer.alloc(65, 1);
+const leafPrefix = Buffer.of(0);
+
+/** Above this, a hash object costs less than a copy of the data behind the prefix. */
+const leafCopyMax = 16_384;
 
 export function leafHash(data: Uint8Array): Buffer {
+  if (data.length > leafCopyMax) {
+    return createHash("sha256").update(leafPrefix).update(data).digest();
+  }
   const input = Buffer.allocUnsafe(1 + data.length);
   input[0] = 0;
   input.set(data, 1);

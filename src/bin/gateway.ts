@@ -144,7 +144,7 @@ async function build(
     store,
     rootKey,
     power: await openPower(options, identity, logger),
-    connectDepot: () => dialTls({ ...depot, identity, expect: "depot" }),
+    connectDepot: () => dialTls({ ...depot, identity, expect: "depot", bulk: true }),
     random: systemRandom,
     clock: systemClock,
     logger,
@@ -200,16 +200,19 @@ async function serve(options: Options): Promise<number> {
   });
   announceReady(listener.port);
   const life = gateway.run();
-  await Promise.race([untilStopped(), fatal.promise]);
+  await Promise.race([untilStopped(), fatal.promise, life]);
   gateway.stop();
   // After a fatal error storage is not to be trusted: only the power has to go off.
   if (exitCode === 0) await life;
-  else await Promise.race([life.catch(() => undefined), afterMs(5000)]);
+  else await Promise.race([life.catch(() => undefined), afterMs(powerOffMs)]);
   stopRecomputer();
   await listener.close();
   if (exitCode === 0) await close();
   return exitCode;
 }
+
+/** After a fatal error: as long as a power command and its repetitions may take. */
+const powerOffMs = 100_000;
 
 function afterMs(ms: number): Promise<void> {
   return new Promise((resolve) => {

@@ -32,6 +32,45 @@ test("link: any frames, cut anywhere -> the same frames", () => {
   );
 });
 
+test("link: bytes read into the decoder's space, any amount at a time -> the same frames", () => {
+  const amounts = fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 });
+  fc.assert(
+    fc.property(fc.array(anyFrame), amounts, fc.boolean(), (frames, steps, own) => {
+      const bytes = Buffer.concat(frames.map((f) => encodeFrame(f.type, f.id, f.payload)));
+      const decoder = new FrameDecoder();
+      const given: Buffer[] = [];
+      if (own) decoder.memory = (length) => given[given.push(Buffer.alloc(length)) - 1] ?? bytes;
+      const seen: Frame[] = [];
+      for (let at = 0, i = 0; at < bytes.length; i++) {
+        const space = decoder.space();
+        assert.ok(space.length > 0);
+        const length = Math.min(steps[i % steps.length] ?? 1, space.length, bytes.length - at);
+        bytes.copy(space, 0, at, at + length);
+        decoder.advance(length, (frame) => seen.push(frame));
+        at += length;
+      }
+      assert.deepEqual(
+        seen.map((f) => [f.type, f.id, [...f.payload]]),
+        frames.map((f) => [f.type, f.id, [...f.payload]]),
+      );
+      if (own) seen.forEach((frame, i) => assert.equal(frame.payload, given[i]));
+      assert.equal(decoder.idle, true);
+    }),
+  );
+});
+
+test("link: after a malformed header -> there is still space: a reader may have bytes to put", () => {
+  const decoder = new FrameDecoder(100);
+  decoder.space().fill(0xff);
+  assert.throws(
+    () => {
+      decoder.advance(frameHeaderBytes, () => assert.fail("no frame"));
+    },
+    { code: "link.too-long" },
+  );
+  assert.equal(decoder.space().length, frameHeaderBytes);
+});
+
 test("link: a cut frame -> nothing comes out, and the decoder is not idle", () => {
   const bytes = encodeFrame(frameType.tokens, 1n, Buffer.alloc(100));
   for (let length = 1; length < bytes.length; length++) {
@@ -45,18 +84,24 @@ test("link: a length above the limit -> invalid before a byte of payload is kept
   const header = Buffer.alloc(frameHeaderBytes);
   header.writeUInt32BE(101);
   const decoder = new FrameDecoder(100);
-  assert.throws(() => {
-    decoder.push(header, () => undefined);
-  }, { code: "link.too-long" });
+  assert.throws(
+    () => {
+      decoder.push(header, () => undefined);
+    },
+    { code: "link.too-long" },
+  );
 });
 
 test("link: reserved bytes that are not zero -> invalid", () => {
   for (const at of [5, 6, 7]) {
     const bytes = encodeFrame(frameType.ping, 0n);
     bytes[at] = 1;
-    assert.throws(() => {
-      new FrameDecoder().push(bytes, () => undefined);
-    }, { code: "link.reserved" });
+    assert.throws(
+      () => {
+        new FrameDecoder().push(bytes, () => undefined);
+      },
+      { code: "link.reserved" },
+    );
   }
 });
 

@@ -6,7 +6,7 @@
  * One decoder serves every link; which frames a peer may send is the receiver's business
  * (`expectFrames`). Nothing here interprets a payload.
  */
-import { InvalidError } from "../base/assert.ts";
+import { assert, InvalidError } from "../base/assert.ts";
 import { limits } from "../base/limits.ts";
 
 export const frameHeaderBytes = 16;
@@ -92,13 +92,23 @@ export function writeFrameHeader(
   target.writeBigUInt64BE(id, at + 8);
 }
 
+/** Where a frame's payload shall lie: `length` bytes, and nobody else's until their taker says so. */
+export type PayloadMemory = (length: number) => Buffer;
+
 /**
  * Cuts a byte stream into frames. Memory is bounded by one frame: bytes of complete frames are
  * handed on before more is kept. Throws InvalidError `link.*` at the first malformed header.
+ *
+ * Bytes come in by `push`, or without a copy: read into `space`, then say by `advance` how many.
  */
 export class FrameDecoder {
-  #pending: Buffer = empty;
+  /** When set, every payload is laid into memory that this gives; else into what fits best. */
+  memory: PayloadMemory | null = null;
+  readonly #header = Buffer.alloc(frameHeaderBytes);
   readonly #payloadMax: number;
+  /** Bytes present of the part that is being filled: the payload if there is one, or the header. */
+  #filled = 0;
+  #payload: Buffer | null = null;
 
   constructor(payloadMax: number = limits.framePayload) {
     this.#payloadMax = payloadMax;
@@ -106,54 +116,62 @@ export class FrameDecoder {
 
   /** Feeds bytes; calls `onFrame` for each frame that they complete, in order. */
   push(bytes: Buffer, onFrame: (frame: Frame) => void): void {
-    let data = this.#pending.length === 0 ? bytes : this.#join(bytes);
-    while (data.length >= frameHeaderBytes) {
-      const length = this.#payloadLength(data);
-      const end = frameHeaderBytes + length;
-      if (data.length < end) break;
-      const type = data.readUInt8(4);
-      const id = data.readBigUInt64BE(8);
-      const payload = data.subarray(frameHeaderBytes, end);
-      data = data.subarray(end);
-      onFrame({ type, id, payload });
+    for (let rest = bytes; rest.length > 0;) {
+      const whole = this.idle && this.memory === null ? this.#wholeFrame(rest) : 0;
+      if (whole > 0) {
+        // Not copied: a view into the bytes that came.
+        const payload = rest.subarray(frameHeaderBytes, whole);
+        const frame = { type: rest.readUInt8(4), id: rest.readBigUInt64BE(8), payload };
+        rest = rest.subarray(whole);
+        onFrame(frame);
+      } else {
+        const taken = rest.copy(this.space());
+        rest = rest.subarray(taken);
+        this.advance(taken, onFrame);
+      }
     }
-    this.#keep(data);
+  }
+
+  /** Where the next bytes of the stream belong; never empty. They count once `advance` is told. */
+  space(): Buffer {
+    return (this.#payload ?? this.#header).subarray(this.#filled);
+  }
+
+  /** The first `length` bytes of `space` are there now. Calls `onFrame` if they complete a frame. */
+  advance(length: number, onFrame: (frame: Frame) => void): void {
+    this.#filled += length;
+    if (this.#payload === null) {
+      if (this.#filled < frameHeaderBytes) return;
+      this.#filled = 0;
+      const wanted = this.#payloadLength(this.#header);
+      this.#payload = this.memory === null ? Buffer.allocUnsafe(wanted) : this.memory(wanted);
+      assert(this.#payload.length === wanted, "the payload's memory has the payload's length");
+    }
+    const payload = this.#payload;
+    if (this.#filled < payload.length) return;
+    this.#payload = null;
+    this.#filled = 0;
+    onFrame({ type: this.#header.readUInt8(4), id: this.#header.readBigUInt64BE(8), payload });
   }
 
   /** Whether the stream stands between two frames: anything else at its end is a cut frame. */
   get idle(): boolean {
-    return this.#parts.length === 0 && this.#pending.length === 0;
+    return this.#payload === null && this.#filled === 0;
   }
 
-  // A large frame arrives in many reads: they are collected and joined once, not grown each time.
-  #parts: Buffer[] = [];
-  #partsLength = 0;
-  #need = 0;
-
-  #join(bytes: Buffer): Buffer {
-    this.#parts.push(bytes);
-    this.#partsLength += bytes.length;
-    if (this.#pending.length + this.#partsLength < this.#need) return empty;
-    const joined = Buffer.concat([this.#pending, ...this.#parts]);
-    this.#parts = [];
-    this.#partsLength = 0;
-    this.#pending = empty;
-    return joined;
+  /** Length of the frame at the start of `bytes` with its header, or 0 when it is not all there. */
+  #wholeFrame(bytes: Buffer): number {
+    if (bytes.length < frameHeaderBytes) return 0;
+    const length = frameHeaderBytes + this.#payloadLength(bytes);
+    return length <= bytes.length ? length : 0;
   }
 
-  #keep(rest: Buffer): void {
-    if (this.#parts.length > 0) return;
-    this.#pending = rest;
-    this.#need =
-      rest.length >= frameHeaderBytes ? frameHeaderBytes + rest.readUInt32BE(0) : frameHeaderBytes;
-  }
-
-  #payloadLength(data: Buffer): number {
-    const length = data.readUInt32BE(0);
+  #payloadLength(header: Buffer): number {
+    const length = header.readUInt32BE(0);
     if (length > this.#payloadMax) {
       throw new InvalidError("link.too-long", `a frame of ${length} bytes exceeds the limit`);
     }
-    if ((data.readUInt32BE(4) & 0x00ffffff) !== 0) {
+    if ((header.readUInt32BE(4) & 0x00ffffff) !== 0) {
       throw new InvalidError("link.reserved", "reserved header bytes are not zero");
     }
     return length;

@@ -235,3 +235,11 @@ test("drawToken: arbitrary candidates -> the argmax of the law's definition", ()
     { numRuns: 500, seed: 5 },
   );
 });
+
+test("noise: at a vanishing temperature the draw is the greedy one, not an accident of overflow", () => {
+  const candidates = { ids: [9, 3, 1], logProbs: [12, 11, 10] };
+  for (const temperature of [1e-300, 1e-308, 1e-311, 5e-324]) {
+    const params = { temperature, topK: 3, topP: 1 };
+    for (let at = 0; at < 20; at++) assert.equal(drawToken(candidates, params, 7n, at), 9);
+  }
+});

@@ -121,8 +121,8 @@ export function supportSize(candidates: Candidates, params: DrawParams): number 
 }
 
 /**
- * Draws the token of `position`: the argmax over the support of logProb/T + gumbel; the lower id
- * wins an exact tie. Candidates must be sorted by falling probability, ties by rising id.
+ * Draws the token of `position`: the argmax over the support of (logProb - highest)/T + gumbel; the
+ * lower id wins an exact tie. Candidates must be sorted by falling probability, ties by rising id.
  */
 export function drawToken(
   candidates: Candidates,
@@ -134,12 +134,14 @@ export function drawToken(
   if (params.temperature === 0) return candidates.ids[0] ?? 0;
   const high = Number(seed >> 32n);
   const low = Number(seed & 0xffffffffn);
+  // Measured from the highest: at a vanishing T the quotients would else all be infinite, and equal.
+  const highest = candidates.logProbs[0] ?? 0;
   let best = -1;
   let bestScore = -Infinity;
   for (let i = 0; i < kept; i++) {
     const token = candidates.ids[i] ?? 0;
     const score =
-      (candidates.logProbs[i] ?? -Infinity) / params.temperature +
+      ((candidates.logProbs[i] ?? -Infinity) - highest) / params.temperature +
       gumbelOf(high, low, position, token);
     if (score > bestScore || (score === bestScore && token < best)) {
       best = token;

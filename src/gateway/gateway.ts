@@ -99,6 +99,11 @@ export class Gateway {
         alarms.raise("critical", "server.misbehaved", `the server broke the link protocol: ${why}`);
         this.#life.fault(why);
       },
+      onServerFails: ({ failed, of }) => {
+        const text = `the server failed ${failed} of its last ${of} pairs, or let them run out`;
+        if (2 * failed > of) alarms.raise("warning", "server.failing", text);
+        else alarms.clear("server.failing");
+      },
       onFatal: options.onFatal,
       onKept: () => {
         this.#prover.pump();
@@ -111,6 +116,10 @@ export class Gateway {
       mayDrain: () => this.#mayDrain(),
       onChange: () => {
         this.#tellRouters();
+      },
+      onPowerStuck: (why) => {
+        if (why === null) alarms.clear("power.stuck");
+        else alarms.raise("critical", "power.stuck", `power cannot be cut, still trying: ${why}`);
       },
       onFault: (why) => {
         alarms.raise("warning", "server.restarted", `power was cut: ${why}`);
@@ -136,6 +145,7 @@ export class Gateway {
       onSettled: () => {
         this.#checkOutbox();
       },
+      onFatal: options.onFatal,
     });
   }
 
@@ -320,6 +330,13 @@ export class Gateway {
   async receipt(payload: Uint8Array): Promise<Receipt> {
     const { gateway, tag } = parseTag(decodeUtf8(payload));
     const { log, outbox } = this.#o.store;
+    for (let waits = 0; waits < 50 && this.#pairs.isUndrawn(tag); waits++) {
+      await new Promise<void>((resolve) => void this.#o.clock.after(this.#o.tickMs, resolve));
+    }
+    const index = this.#pairs.isOpen(tag) || gateway !== this.#o.name ? null : log.find(tag);
+    // Before size and root are taken: `prove` proves against the tree of the moment of its call.
+    const leaf = index === null ? null : encodeLeaf(await log.read(index));
+    const proving = index === null ? null : log.prove(index);
     const base = {
       tag: formatTag(gateway, tag),
       leafIndex: null,
@@ -331,10 +348,8 @@ export class Gateway {
     };
     if (gateway !== this.#o.name) return { ...base, state: "unknown" };
     if (this.#pairs.isOpen(tag)) return { ...base, state: "open" };
-    const index = log.find(tag);
-    if (index === null) return { ...base, state: "unknown" };
-    const leaf = encodeLeaf(await log.read(index));
-    const proof = await log.prove(index);
+    if (index === null || leaf === null || proving === null) return { ...base, state: "unknown" };
+    const proof = await proving;
     return {
       ...base,
       state: this.#fate(tag, outbox.verdictOf(tag)),
@@ -347,7 +362,8 @@ export class Gateway {
 
   #fate(tag: Tag, verdict: string | null): Receipt["state"] {
     if (verdict !== null) return "judged";
-    return this.#o.store.outbox.knows(tag) ? "kept" : "not-kept";
+    const kept = this.#pairs.isKept(tag) || this.#o.store.outbox.knows(tag);
+    return kept ? "kept" : "not-kept";
   }
 
   status(): GatewayStatus {

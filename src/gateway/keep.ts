@@ -4,6 +4,7 @@
  * for them (recover.ts).
  */
 import type { Clock, Timer } from "../base/clock.ts";
+import type { Tag } from "../format/tag.ts";
 import type { Outbox, OutboxItem } from "./store.port.ts";
 
 /** How long pairs are collected; milliseconds. */
@@ -33,6 +34,10 @@ export class KeptPairs {
   /** Pairs that are not in the outbox yet. */
   get size(): number {
     return this.#items.length;
+  }
+
+  has(tag: Tag): boolean {
+    return this.#items.some((item) => item.tag === tag);
   }
 
   add(items: readonly OutboxItem[]): void {

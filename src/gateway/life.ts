@@ -44,9 +44,14 @@ export interface LifeOptions {
   /** Asks the routers whether a drain would leave the model unserved; resolves when it may begin. */
   readonly mayDrain: () => Promise<void>;
   readonly onChange: () => void;
+  /** Power could not be cut, in words, or null: now it is off after all. */
+  readonly onPowerStuck: (why: string | null) => void;
   /** A power cycle that was not asked for, in words. */
   readonly onFault: (why: string) => void;
 }
+
+/** A life that is to stop gives a dead switch this many tries. */
+const lastTries = 3;
 
 type EndReason =
   | { readonly kind: "fault"; readonly why: string }
@@ -167,6 +172,9 @@ export class ServerLife {
   /** Runs until `stop`. `halted`: a halt of an earlier run still stands. */
   async run(halted: boolean): Promise<void> {
     this.#halted = halted;
+    // Nobody knows what an earlier run left powered, least of all after a crash.
+    const { power } = this.#o;
+    await this.#cutPower(() => power.off?.() ?? Promise.resolve());
     let faults = 0;
     while (!this.#stopping) {
       if (this.#halted) await this.#stayOff();
@@ -256,9 +264,10 @@ export class ServerLife {
 
   async #upload(server: PoweredServer): Promise<void> {
     const { entry, gateway, clock, stallMs } = this.#o;
+    // Of this power cycle, whatever comes while the depot is dialled.
+    const counter = this.#counter;
     const depot = await this.#o.connectDepot();
     try {
-      const counter = this.#counter;
       await uploadWeights({ gateway, entry, depot, server: server.wire, counter, clock, stallMs });
     } finally {
       depot.close("the upload is over");
@@ -335,12 +344,35 @@ export class ServerLife {
     this.#mode.apply("kill");
     this.#o.pairs.detach("server-lost");
     // Power is off only when nothing of the server is left; until then the mode stays KILLED.
-    await server.kill();
+    await this.#cutPower(() => server.kill());
     if (!this.#halted) {
       this.#mode.apply("memory-gone");
       return;
     }
     while (this.#halted && !this.#stopping) await this.#pause(60_000);
     this.#mode.apply("memory-gone");
+  }
+
+  /**
+   * Switches power off, again and again where the switch does not answer: until it has, power may be
+   * on. Throws what the switch throws only when the life is to stop.
+   */
+  async #cutPower(off: () => Promise<void>): Promise<void> {
+    const { clock, retryMs, logger, onPowerStuck } = this.#o;
+    for (let failures = 0, last = 0; ; failures++) {
+      try {
+        await off();
+        if (failures > 0) onPowerStuck(null);
+        return;
+      } catch (error) {
+        if (!(error instanceof UnavailableError)) throw error;
+        logger.log("error", "gateway.power-stuck", { why: error.message });
+        onPowerStuck(error.message);
+        if (this.#stopping && ++last >= lastTries) throw error;
+      }
+      const waitMs = Math.min(30_000, retryMs * 2 ** Math.min(failures, 10));
+      if (!this.#stopping) await this.#pause(waitMs);
+      else await new Promise<void>((resolve) => void clock.after(retryMs, resolve));
+    }
   }
 }

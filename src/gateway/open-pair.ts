@@ -1,5 +1,8 @@
 /** A pair between its admission and its leaf, and what a tick makes of it. */
-import type { FinishReason } from "../format/pair.ts";
+import { sha256 } from "../base/hash.ts";
+import { encodeLeaf } from "../format/leaf.ts";
+import { encodeOutput, type FinishReason } from "../format/pair.ts";
+import { encodeProofRequest } from "../format/proof-request.ts";
 import type { Abort } from "../format/router-link.ts";
 import type { Tag } from "../format/tag.ts";
 import type { Wire } from "../format/wire.ts";
@@ -34,4 +37,25 @@ export interface Part {
   readonly text: string;
   readonly over: OpenPair["over"];
   readonly leaf: LoggedLeaf | null;
+}
+
+/** The leaf of a pair that is over, and the encoded output that it commits to. */
+export function leafOf(
+  pair: OpenPair,
+  finish: FinishReason,
+  entryDigest: Buffer,
+  completedMs: number,
+): { readonly leaf: Buffer; readonly output: Buffer } {
+  const { tag, seed, assembler } = pair;
+  const output = encodeOutput(assembler.output(finish));
+  const inputDigest = sha256(pair.input);
+  const outputDigest = sha256(output);
+  const tokens = assembler.tokenCount;
+  const digests = { entryDigest, inputDigest, outputDigest };
+  return { leaf: encodeLeaf({ tag, completedMs, seed, ...digests, finish, tokens }), output };
+}
+
+/** The proof request of a kept pair. */
+export function requestOf(pair: OpenPair, { index, leaf, output }: LoggedLeaf): Buffer {
+  return encodeProofRequest({ leafIndex: index, leaf, input: pair.input, output });
 }

@@ -9,6 +9,7 @@ import { decodeEnd, decodePrompt, decodeTokens, type Tokens } from "../format/se
 
 export class PairAssembler {
   readonly #maxTokens: number;
+  readonly #contextTokens: number;
   #promptIds: Uint32Array | null = null;
   readonly #ids: Uint32Array[] = [];
   #idCount = 0;
@@ -16,9 +17,10 @@ export class PairAssembler {
   #textLength = 0;
   #ended = false;
 
-  /** `maxTokens` of the request: a server may not send more. */
-  constructor(maxTokens: number) {
+  /** `maxTokens` of the request, and the model's context: a server may not send more. */
+  constructor(maxTokens: number, contextTokens: number = limits.tokens) {
     this.#maxTokens = maxTokens;
+    this.#contextTokens = contextTokens;
   }
 
   get promptTokens(): number {
@@ -32,7 +34,11 @@ export class PairAssembler {
   /** PROMPT: once, first. Throws InvalidError `pair.order`, or what the payload breaks. */
   prompt(payload: Uint8Array): void {
     if (this.#promptIds !== null) throw new InvalidError("pair.order", "a second PROMPT");
-    this.#promptIds = decodePrompt(payload);
+    const ids = decodePrompt(payload);
+    if (ids.length > this.#contextTokens) {
+      throw new InvalidError("pair.prompt-too-long", "a PROMPT is longer than the model's context");
+    }
+    this.#promptIds = ids;
   }
 
   /** TOKENS: after PROMPT, before END, within the request's maximum. Returns what they hold. */
@@ -41,10 +47,8 @@ export class PairAssembler {
       throw new InvalidError("pair.order", "TOKENS outside a pair's output");
     }
     const tokens = decodeTokens(payload);
-    // Text without ids may come last (held back until then); a frame of neither only fills the ring.
-    if (tokens.ids.length === 0 && tokens.text === "") {
-      throw new InvalidError("pair.empty", "TOKENS without ids and without text");
-    }
+    // Text comes with the id that completes it; frames without ids could go on for ever.
+    if (tokens.ids.length === 0) throw new InvalidError("pair.empty", "TOKENS without ids");
     if (this.#idCount + tokens.ids.length > this.#maxTokens) {
       throw new InvalidError("pair.too-many-tokens", `more than ${this.#maxTokens} tokens came`);
     }
@@ -53,7 +57,7 @@ export class PairAssembler {
       throw new InvalidError("pair.too-much-text", "the output's text is too long");
     }
     this.#idCount += tokens.ids.length;
-    if (tokens.ids.length > 0) this.#ids.push(tokens.ids);
+    this.#ids.push(tokens.ids);
     if (tokens.text !== "") this.#text.push(tokens.text);
     return tokens;
   }

@@ -18,6 +18,11 @@ export interface PoweredServer {
 export interface Power {
   /** Starts the server from nothing. Throws UnavailableError when it cannot be started. */
   on(): Promise<PoweredServer>;
+  /**
+   * Makes sure that nothing an earlier run powered still is; asked for once, before the first `on`.
+   * Absent where nothing outlives this process. Rejects with UnavailableError when it cannot be told.
+   */
+  off?(): Promise<void>;
   /** Whether this is a stand-in, in words; "" for real power control. */
   readonly simulated: string;
 }

@@ -4,7 +4,7 @@
  * alarmed on, and a full outbox stops the gateway from serving (serve.ts): nothing is dropped.
  */
 import type { KeyObject } from "node:crypto";
-import { InvalidError } from "../base/assert.ts";
+import { InvalidError, UnavailableError } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/report.ts";
 import { frameType, type Frame } from "../format/link.ts";
@@ -16,6 +16,8 @@ import { epochKeyOf } from "./tag.ts";
 
 const windowMax = 32;
 const settleMs = 200;
+/** A recomputer speaks once a second; a link is not given up before this. */
+const deadLinkMs = 10_000;
 
 export interface ProverOptions {
   readonly gateway: string;
@@ -31,6 +33,8 @@ export interface ProverOptions {
   readonly onOrder: (wire: Wire, frame: Frame) => void;
   /** A verdict freed room in the outbox. */
   readonly onSettled: () => void;
+  /** The outbox cannot be read or written: nothing may go on. */
+  readonly onFatal: (error: Error) => void;
 }
 
 export class Prover {
@@ -39,6 +43,7 @@ export class Prover {
   #unanswered = new Set<Tag>();
   #epochsTold = new Set<number>();
   #heardMs: number;
+  #attachedMs = 0;
   #silent = false;
   #verdicts = new Map<Tag, string>();
   #settling: Timer | null = null;
@@ -60,6 +65,7 @@ export class Prover {
   attach(wire: Wire): void {
     this.flush();
     this.#wire = wire;
+    this.#attachedMs = this.#o.clock.monotonicMs();
     this.#unanswered = new Set();
     this.#epochsTold = new Set();
     wire.onClose((reason) => {
@@ -86,7 +92,8 @@ export class Prover {
     const wire = this.#wire;
     if (wire === null || wire.closed) return;
     // From the lowest tag each time: pairs are kept in the order in which they end, not of their tags.
-    for (const { tag, request } of this.#o.outbox.list(null, windowMax)) {
+    for (const { tag, request } of this.#guarded(() => this.#o.outbox.list(null, windowMax)) ??
+      []) {
       if (this.#unanswered.has(tag)) continue;
       if (this.#unanswered.size >= windowMax) return;
       this.#tellEpoch(wire, tagEpoch(tag));
@@ -95,9 +102,23 @@ export class Prover {
     }
   }
 
-  /** Raises and clears the silence alarm. Call once a second. */
+  /** Runs an action on the outbox; what is wrong with the disk goes to `onFatal`, not to a timer. */
+  #guarded<T>(action: () => T): T | null {
+    try {
+      return action();
+    } catch (error) {
+      if (!(error instanceof UnavailableError || error instanceof InvalidError)) throw error;
+      this.#o.onFatal(error);
+      return null;
+    }
+  }
+
+  /** Raises the silence alarm, and drops a link that is silent: it may be half open. Once a second. */
   watch(): void {
     const silentMs = this.silentMs;
+    const linkMs = Math.min(silentMs, this.#o.clock.monotonicMs() - this.#attachedMs);
+    if (linkMs > Math.max(deadLinkMs, this.#o.silentMs))
+      this.#wire?.close("the recomputer is silent");
     if (!this.#silent && silentMs > this.#o.silentMs) {
       this.#silent = true;
       this.#o.onSilent(silentMs);
@@ -154,7 +175,12 @@ export class Prover {
     if (this.#verdicts.size === 0) return;
     const verdicts = [...this.#verdicts].map(([tag, verdict]): SettledItem => ({ tag, verdict }));
     this.#verdicts = new Map();
-    this.#o.outbox.settle(verdicts);
+    const { outbox } = this.#o;
+    const settled = this.#guarded(() => {
+      outbox.settle(verdicts);
+      return true;
+    });
+    if (settled === null) return;
     for (const { tag } of verdicts) this.#unanswered.delete(tag);
     this.#o.onSettled();
     this.pump();

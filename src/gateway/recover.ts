@@ -212,7 +212,7 @@ export async function recoverStore(options: RecoverOptions): Promise<Recovered> 
     if (item === null) unprovable.push(pair.tag);
     else kept.push(item);
   }
-  if (kept.length > 0) outbox.put(kept);
+  if (kept.length > 0) outbox.put(kept, true);
   for (const { tag, keep } of coins) ring.add("coin", tag, Buffer.of(keep ? 1 : 0));
   await ring.commit();
   const cutOff = found.unlogged.filter((pair) => pair.output.finish === "cut-off").length;

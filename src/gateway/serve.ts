@@ -14,13 +14,10 @@
  */
 import { assert, InvalidError } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
-import { sha256 } from "../base/hash.ts";
 import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/report.ts";
-import { encodeLeaf } from "../format/leaf.ts";
 import { frameType, type Frame } from "../format/link.ts";
-import { encodeOutput, type FinishReason } from "../format/pair.ts";
-import { encodeProofRequest } from "../format/proof-request.ts";
+import type { FinishReason } from "../format/pair.ts";
 import { encodeRefused, type Abort } from "../format/router-link.ts";
 import { decodeFailed } from "../format/server-link.ts";
 import { asTag, type Tag } from "../format/tag.ts";
@@ -28,11 +25,12 @@ import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import { admit } from "./admit.ts";
 import { KeptPairs } from "./keep.ts";
-import type { LoggedLeaf, OpenPair, Part } from "./open-pair.ts";
+import { leafOf, requestOf, type LoggedLeaf, type OpenPair, type Part } from "./open-pair.ts";
 import { PairAssembler } from "./pair.ts";
 import { release } from "./release.ts";
 import type { Sampler } from "./sample.ts";
-import type { GatewayStore, OutboxItem } from "./store.port.ts";
+import { EndedTags, FailureWindow, type FailedShare } from "./server-record.ts";
+import type { GatewayStore, OutboxItem, RingKind } from "./store.port.ts";
 import type { Tagger } from "./tag.ts";
 
 export interface PairPathOptions {
@@ -47,6 +45,8 @@ export interface PairPathOptions {
   readonly pairDeadlineMs: number;
   /** The server broke protocol: the caller cuts its power. */
   readonly onMisbehaviour: (why: string) => void;
+  /** The share of its last pairs that the server failed went over a half (or back under it). */
+  readonly onServerFails: (share: FailedShare) => void;
   /** Storage or the generator failed: the caller cuts power and stops. */
   readonly onFatal: (error: Error) => void;
   /** The outbox has new items. */
@@ -66,8 +66,15 @@ export class PairPath {
   readonly #kept: KeptPairs;
   readonly #open = new Map<Tag, OpenPair>();
   readonly #byRequest = new Map<Wire, Map<bigint, OpenPair>>();
+  /** Released, leaf and coin still due: they may yet want a place in the outbox. */
+  readonly #undrawn = new Set<Tag>();
   /** Pairs that ended here while the server may still be sending: its frames for them are dropped. */
-  readonly #ended = new Set<Tag>();
+  readonly #ended = new EndedTags();
+  /** What the server made of its last pairs. */
+  readonly #failures = new FailureWindow();
+  /** Bytes added to the ring since its last commit, and how many may be. */
+  #batchBytes = 0;
+  readonly #batchBytesMax: number;
   #dirty: OpenPair[] = [];
   #server: Wire | null = null;
   #tick: Timer | null = null;
@@ -81,6 +88,7 @@ export class PairPath {
   constructor(options: PairPathOptions) {
     this.#o = options;
     const { store, clock, onKept } = options;
+    this.#batchBytesMax = Math.floor(store.ring.status().capacity / ringShare);
     this.#kept = new KeptPairs(store.outbox, clock, onKept, (error) => {
       this.#fail(error);
     });
@@ -96,7 +104,17 @@ export class PairPath {
   }
 
   isOpen(tag: Tag): boolean {
-    return this.#open.has(tag);
+    return this.#open.has(tag) || this.#undrawn.has(tag);
+  }
+
+  /** Whether it is released and has its coin still to come: a matter of milliseconds. */
+  isUndrawn(tag: Tag): boolean {
+    return this.#undrawn.has(tag);
+  }
+
+  /** Whether it was kept and is not in the outbox yet. */
+  isKept(tag: Tag): boolean {
+    return this.#kept.has(tag);
   }
 
   /** The outbox must have room for every pair that is open: none may ever be dropped. */
@@ -105,7 +123,7 @@ export class PairPath {
     return (
       !this.#dead &&
       this.#open.size < limits.gatewayInflight &&
-      outbox.waiting + this.#kept.size + this.#open.size < outbox.capacity
+      outbox.waiting + this.#kept.size + this.#undrawn.size + this.#open.size < outbox.capacity
     );
   }
 
@@ -136,7 +154,7 @@ export class PairPath {
       refuse("not-serving");
       return;
     }
-    if (!this.hasRoom) {
+    if (!this.hasRoom || !this.#batchTakes(8 + frame.payload.length)) {
       refuse("full");
       return;
     }
@@ -160,7 +178,10 @@ export class PairPath {
       requestId: frame.id,
       router,
       input: payload.subarray(8),
-      assembler: new PairAssembler(admission.input.params.maxTokens),
+      assembler: new PairAssembler(
+        admission.input.params.maxTokens,
+        this.#o.entry.generation.contextTokens,
+      ),
       deadlineMs: this.#o.clock.monotonicMs() + this.#o.pairDeadlineMs,
       announced: false,
       text: "",
@@ -169,9 +190,19 @@ export class PairPath {
     };
     this.#open.set(tag, pair);
     requests.set(frame.id, pair);
-    this.#o.store.ring.add("input", tag, payload);
+    this.#record("input", tag, payload);
     server.send(frameType.generate, tag, payload);
     this.#arm();
+  }
+
+  /** Whether the ring's open batch, made durable as a whole at the next tick, still takes this much. */
+  #batchTakes(bytes: number): boolean {
+    return this.#batchBytes === 0 || this.#batchBytes + bytes <= this.#batchBytesMax;
+  }
+
+  #record(kind: RingKind, tag: Tag, payload: Uint8Array): void {
+    this.#o.store.ring.add(kind, tag, payload);
+    this.#batchBytes += payload.length;
   }
 
   #requestsOf(router: Wire): Map<bigint, OpenPair> {
@@ -221,15 +252,17 @@ export class PairPath {
       if (frame.type === frameType.end || frame.type === frameType.failed) this.#ended.delete(tag);
       return;
     }
-    const { ring } = this.#o.store;
+    if (!this.#batchTakes(frame.payload.length)) {
+      throw new InvalidError("pair.flood", "more came between two ticks than the ring can take");
+    }
     switch (frame.type) {
       case frameType.prompt:
         pair.assembler.prompt(frame.payload);
-        ring.add("prompt", tag, frame.payload);
+        this.#record("prompt", tag, frame.payload);
         break;
       case frameType.tokens: {
         const tokens = pair.assembler.tokens(frame.payload);
-        ring.add("tokens", tag, frame.payload);
+        this.#record("tokens", tag, frame.payload);
         this.counts.tokens += tokens.ids.length;
         pair.text += tokens.text;
         this.#touch(pair);
@@ -237,17 +270,25 @@ export class PairPath {
       }
       case frameType.end: {
         const finish = pair.assembler.end(frame.payload);
-        ring.add("end", tag, frame.payload);
+        this.#record("end", tag, frame.payload);
         this.#finish(pair, finish, null);
+        this.#noteEnd(false);
         break;
       }
       case frameType.failed:
         this.#finish(pair, "cut-off", decodeFailed(frame.payload));
+        this.#noteEnd(true);
         break;
       default:
         throw new InvalidError("pair.frame", `a server may not send frame type ${frame.type}`);
     }
     this.#arm();
+  }
+
+  /** A pair ended by the server's doing: well, or failed. */
+  #noteEnd(failed: boolean): void {
+    const share = this.#failures.note(failed);
+    if (share !== null) this.#o.onServerFails(share);
   }
 
   #touch(pair: OpenPair): void {
@@ -267,7 +308,9 @@ export class PairPath {
   sweep(): void {
     const now = this.#o.clock.monotonicMs();
     for (const pair of this.#open.values()) {
-      if (pair.deadlineMs < now) this.#cut(pair, "deadline");
+      if (pair.deadlineMs >= now || pair.over !== null) continue;
+      this.#cut(pair, "deadline");
+      this.#noteEnd(true);
     }
   }
 
@@ -297,6 +340,7 @@ export class PairPath {
       this.#dirty = [];
       const released = this.#prepare(batch);
       const { ring, log } = this.#o.store;
+      this.#batchBytes = 0;
       // The ring first: a leaf must never commit to an output that the ring does not hold. What is
       // in the ring may leave; a leaf that a crash takes is made again from the ring (recover.ts).
       await ring.commit();
@@ -332,18 +376,9 @@ export class PairPath {
   }
 
   #appendLeaf(pair: OpenPair, over: { finish: FinishReason }): LoggedLeaf {
-    const output = encodeOutput(pair.assembler.output(over.finish));
-    const leaf = encodeLeaf({
-      tag: pair.tag,
-      completedMs: this.#o.clock.wallMs(),
-      seed: pair.seed,
-      entryDigest: this.#o.entry.digest,
-      inputDigest: sha256(pair.input),
-      outputDigest: sha256(output),
-      finish: over.finish,
-      tokens: pair.assembler.tokenCount,
-    });
-    const index = this.#o.store.log.append(leaf);
+    const { clock, entry, store } = this.#o;
+    const { leaf, output } = leafOf(pair, over.finish, entry.digest, clock.wallMs());
+    const index = store.log.append(leaf);
     this.counts.logged++;
     if (over.finish === "cut-off") this.counts.cutOff++;
     return { index, leaf, output };
@@ -354,6 +389,7 @@ export class PairPath {
     for (const { pair, leaf } of parts) {
       if (leaf === null) continue;
       this.#open.delete(pair.tag);
+      this.#undrawn.add(pair.tag);
       this.#byRequest.get(pair.router)?.delete(pair.requestId);
     }
     release(parts);
@@ -367,15 +403,8 @@ export class PairPath {
       if (leaf === null) continue;
       const keep = this.#o.sampler.keep();
       coins.push({ tag: pair.tag, keep });
-      if (!keep) continue;
-      const { index, output } = leaf;
-      const request = encodeProofRequest({
-        leafIndex: index,
-        leaf: leaf.leaf,
-        input: pair.input,
-        output,
-      });
-      kept.push({ tag: pair.tag, request });
+      this.#undrawn.delete(pair.tag);
+      if (keep) kept.push({ tag: pair.tag, request: requestOf(pair, leaf) });
     }
     // The coins first, with the next tick's ring commit: a pair whose coin says kept is put into the
     // outbox by recovery if we do not live to do it (keep.ts).
@@ -396,6 +425,9 @@ export class PairPath {
     if (!this.#dead) this.#kept.flush();
   }
 }
+
+/** One batch may take this part of the ring: below what the ring itself would refuse. */
+const ringShare = 5;
 
 const coinKept = Buffer.of(1);
 const coinDeleted = Buffer.of(0);

@@ -75,9 +75,10 @@ export interface Outbox {
   roomFor(pairs: number, bytes: number): boolean;
   /**
    * All at once or none; durable when it returns. A tag that was ever put is ignored. Throws
-   * UnavailableError `outbox.full` when they do not fit.
+   * UnavailableError `outbox.full` when they do not fit, unless `overfull`: recovery may not drop what
+   * was kept, and until a verdict makes room nothing new is admitted.
    */
-  put(items: readonly OutboxItem[]): void;
+  put(items: readonly OutboxItem[], overfull?: boolean): void;
   /** Whether a tag was ever put (settled or not). */
   knows(tag: Tag): boolean;
   /** Unsettled items with a tag above `after` (null: from the start), by rising tag. */

@@ -8,7 +8,9 @@
  *   5. forward  LOAD_CHUNK to the server, at the server's pace
  *   6. finish   at exactly S bits: LOAD_END; the caller enters SERVING
  *
- * Any failure throws; the caller cuts power. Nothing is forwarded before step 3 has passed.
+ * Any failure throws; the caller cuts power. Nothing is forwarded before step 3 has passed, and what
+ * passed it is what is forwarded: a chunk lies in memory of our own (upload-memory.ts), which the
+ * link writes again only once the server's end of the kernel has all of it.
  * (Encryption of the chunks under a key of this boot comes in at step 3: `ChunkOpener`.)
  */
 import { InvalidError, UnavailableError } from "../base/assert.ts";
@@ -21,6 +23,10 @@ import { encodeLoadBegin } from "../format/server-link.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import type { BitCounter } from "./counter.ts";
+import { ChunkMemory } from "./upload-memory.ts";
+
+/** Chunks that are received, checked or sent at one time. */
+const chunksUnderWay = 4;
 
 /** Turns what the depot sent into chunk plaintext. Today the identity; HPKE and AEAD go here. */
 export type ChunkOpener = (index: number, data: Buffer) => Buffer;
@@ -56,9 +62,11 @@ class Upload {
   readonly #o: UploadOptions;
   readonly #settle: (error: Error | null) => void;
   readonly #chunks: number;
+  readonly #memory: ChunkMemory;
   #next = 0;
   #offered = false;
   #over = false;
+  #paused = false;
   #stall: Timer | null = null;
 
   constructor(options: UploadOptions, settle: (error: Error | null) => void) {
@@ -66,6 +74,8 @@ class Upload {
     this.#settle = settle;
     const { sizeBytes, chunkBytes } = options.entry.weights;
     this.#chunks = Math.ceil(sizeBytes / chunkBytes);
+    const payloadMax = 1 + 32 * limits.chunkProof + Math.min(chunkBytes, sizeBytes);
+    this.#memory = new ChunkMemory(payloadMax, Math.min(chunksUnderWay, this.#chunks));
   }
 
   start(): void {
@@ -75,9 +85,12 @@ class Upload {
     };
     depot.onClose(lost("the depot"));
     server.onClose(lost("the server"));
-    depot.onFrame((frame) => {
-      this.#onFrame(frame);
-    });
+    depot.onFrame(
+      (frame) => {
+        this.#onFrame(frame);
+      },
+      (length) => this.#memory.take(length),
+    );
     this.#watch();
     const begin = encodeLoadBegin({
       gateway,
@@ -123,6 +136,7 @@ class Upload {
     switch (frame.type) {
       case frameType.offer:
         this.#checkOffer(frame.payload);
+        this.#memory.release(frame.payload);
         return;
       case frameType.chunk:
         this.#forward(frame);
@@ -183,20 +197,26 @@ class Upload {
     const header = Buffer.allocUnsafe(frameHeaderBytes);
     writeFrameHeader(header, 0, frameType.loadChunk, frame.id, data.length);
     server.sendRaw(header);
-    const room = server.sendRaw(data);
+    server.sendRaw(data, () => {
+      this.#taken(frame.payload);
+    });
     if (counter.complete) {
       server.send(frameType.loadEnd, 0n);
       this.#end(null);
       return;
     }
-    if (room) return;
-    depot.pause();
-    server.drained().then(
-      () => {
-        this.#watch();
-        depot.resume();
-      },
-      () => undefined, // the server's onClose already ended the upload
-    );
+    if (!this.#memory.free) {
+      this.#paused = true;
+      depot.pause();
+    }
+  }
+
+  /** The kernel has the whole chunk: its memory may be written again. */
+  #taken(payload: Buffer): void {
+    this.#memory.release(payload);
+    if (this.#over || !this.#paused) return;
+    this.#paused = false;
+    this.#watch();
+    this.#o.depot.resume();
   }
 }

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { UnavailableError } from "../base/assert.ts";
 import { decodeProofRequest } from "../format/proof-request.ts";
 import { makeTag } from "../format/tag.ts";
-import { checkAgainstModel, checkSeed, openPair, unsupported } from "./checks.ts";
+import { checkAgainstModel, checkSeed, openPair, unsupported, type Opening } from "./checks.ts";
 import {
   endId,
   entry,
@@ -46,8 +47,14 @@ test("checks: input or output that do not hash to the leaf -> leaf.mismatch", ()
   assert.deepEqual(findings({ leaf: { tokens: 3 } }), ["leaf.mismatch"]);
 });
 
-test("checks: an entry that is not whitelisted, or parameters outside its policy -> request.invalid", () => {
-  assert.deepEqual(findings({ leaf: { entryDigest: Buffer.alloc(32, 8) } }), ["request.invalid"]);
+test("checks: an entry that is not on our whitelist -> unable, for it says nothing about the server", () => {
+  assert.throws(
+    () => findings({ leaf: { entryDigest: Buffer.alloc(32, 8) } }),
+    (error) => error instanceof UnavailableError && error.code === "recomputer.no-entry",
+  );
+});
+
+test("checks: another model, or parameters outside the entry's policy -> request.invalid", () => {
   assert.deepEqual(findings({ input: { modelId: "other" } }), ["request.invalid"]);
   assert.deepEqual(findings({ params: { temperature: 2.1 } }), ["request.invalid"]);
   assert.deepEqual(findings({ params: { topP: 0.05 } }), ["request.invalid"]);
@@ -123,13 +130,19 @@ test("checks: any bytes as a proof request -> a finding, never an exception", ()
   );
 });
 
-test("checks: any damage to an honest request -> a finding or the same pair", () => {
+test("checks: any damage to an honest request -> a finding, unable, or the same pair", () => {
   const honest = proofRequest(tag);
   fc.assert(
     fc.property(fc.nat(honest.length - 1), fc.integer({ min: 1, max: 255 }), (at, flip) => {
       const bytes = Buffer.from(honest);
       bytes[at] = (bytes[at] ?? 0) ^ flip;
-      const opening = openPair(bytes, tag, [entry]);
+      let opening: Opening;
+      try {
+        opening = openPair(bytes, tag, [entry]);
+      } catch (error) {
+        assert.ok(error instanceof UnavailableError, String(error)); // the entry's digest was hit
+        return;
+      }
       if (opening.pair === null) return;
       // The leaf's index, time and seed are covered by later checks, not by the digests.
       const seedHolds = checkSeed(opening.pair.leaf, epochKey).length === 0;

@@ -2,7 +2,7 @@
  * Step 3: everything that can be told without the model's arithmetic (spec/verdict.md section 1).
  * A finding here is hard: no honest server under any rounding gives rise to it.
  */
-import { InvalidError } from "../base/assert.ts";
+import { InvalidError, UnavailableError } from "../base/assert.ts";
 import { secretKey } from "../base/hash.ts";
 import { decodeLeaf, type Leaf } from "../format/leaf.ts";
 import { noiseLaw, seedOf } from "../format/noise.ts";
@@ -32,7 +32,8 @@ const finding = (id: FindingId, evidence: string): Finding => ({ id, evidence })
 
 /**
  * Parses a request and ties it together: digests of input and output against the leaf, tag, entry,
- * model. `entries` are the whitelist's. Nothing is thrown for bad bytes: they are a finding.
+ * model. `entries` are the whitelist's. Nothing is thrown for bad bytes: they are a finding. Throws
+ * UnavailableError `recomputer.no-entry` for a pair that was served under an entry unknown here.
  */
 export function openPair(
   request: Uint8Array,
@@ -61,8 +62,9 @@ export function openPair(
   }
   const entry = entries.find((candidate) => candidate.digest.equals(leaf.entryDigest));
   if (entry === undefined) {
-    const digest = leaf.entryDigest.toString("hex");
-    return fail("request.invalid", `no whitelist entry has the digest ${digest}`);
+    // Our whitelist may be another than the gateway's was: that is no finding about the server.
+    const text = `no whitelist entry has the digest ${leaf.entryDigest.toString("hex")}`;
+    throw new UnavailableError("recomputer.no-entry", text, "none");
   }
   try {
     const input = decodeInput(parts.input);

@@ -304,3 +304,20 @@ test("recomputer: a FAIL that was stored before a crash -> acted on at the next 
   assert.deepEqual(store.unacted(), []);
   await recomputer.stop();
 });
+
+test("recomputer: a pair of an entry that is not on our whitelist -> unable and alarmed on, no shutdown", async () => {
+  const { recomputer, clock, raised, failed, connect } = setUp();
+  const wire = connect();
+  const foreign = { leaf: { entryDigest: Buffer.alloc(32, 8) } };
+  wire.receive(frameType.proofRequest, tag, proofRequest(tag, foreign));
+  await settled();
+  await clock.advance(120_000);
+  assert.deepEqual(wire.texts(frameType.verdict), []);
+  assert.deepEqual(recomputer.status().judged, { pass: 0, fail: 0, unable: 1 });
+  assert.ok(
+    raised.some((text) => text.startsWith("critical recomputer.unable")),
+    raised.join(),
+  );
+  assert.deepEqual(failed, []);
+  await recomputer.stop();
+});

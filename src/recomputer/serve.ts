@@ -29,7 +29,14 @@ import type { Verdict } from "../format/verdict.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import type { TokenScore } from "../verification/margin.ts";
-import { checkAgainstModel, checkSeed, openPair, unsupported, type OpenedPair } from "./checks.ts";
+import {
+  checkAgainstModel,
+  checkSeed,
+  openPair,
+  unsupported,
+  type OpenedPair,
+  type Opening,
+} from "./checks.ts";
 import type { OpenEngine } from "./engine.port.ts";
 import { Engines } from "./engines.ts";
 import { Gateways } from "./gateways.ts";
@@ -229,10 +236,12 @@ export class Recomputer {
 
   async #attempt(item: Waiting): Promise<void> {
     const { gateway, tag, request } = item.received;
-    const opening = openPair(request, tag, this.#parts.entries);
-    const model = opening.pair?.entry.modelId ?? "";
+    let opening: Opening;
+    let model = "";
     let judged: Judged;
     try {
+      opening = openPair(request, tag, this.#parts.entries);
+      model = opening.pair?.entry.modelId ?? "";
       judged =
         opening.pair === null
           ? { verdict: judgeUnreplayed(opening.findings), tokens: [], msPerToken: 0 }

@@ -42,6 +42,7 @@ class LetterEngine implements Engine {
 
   promptIds(prompt: Prompt): number[] {
     if (prompt.kind === "chat") throw new InvalidError("template.none", "no template");
+    if (prompt.text.length > 1000) throw new InvalidError("prompt.too-long", "far too long");
     return Array.from(prompt.text, (letter) => letter.charCodeAt(0) - 97);
   }
 
@@ -225,6 +226,8 @@ test("agent: no room for output, no template -> FAILED says which", async (t) =>
   const { wire, take } = await start(t);
   wire.send(frameType.generate, 1n, ask("a".repeat(40)));
   assert.equal(decodeFailed((await take(frameType.failed, 1n))!.payload), "prompt-too-long");
+  wire.send(frameType.generate, 4n, ask("a".repeat(2000)));
+  assert.equal(decodeFailed((await take(frameType.failed, 4n))!.payload), "prompt-too-long");
   const chat: Prompt = { kind: "chat", messages: [{ role: "user", content: "hello" }] };
   const input = encodeInput({ modelId: "m", params: greedy, prompt: chat });
   wire.send(frameType.generate, 2n, encodeGenerate(1n, input));

@@ -178,7 +178,7 @@ class Agent {
     } catch (error) {
       if (!(error instanceof InvalidError)) throw error;
       this.#o.logger.log("warn", "agent.template", { tag: tag.toString(16), why: error.message });
-      this.#fail(tag, "template");
+      this.#fail(tag, error.code === "prompt.too-long" ? "prompt-too-long" : "template");
       return null;
     }
   }

@@ -18,7 +18,10 @@ export interface Engine {
   readonly contextTokens: number;
   /** Sequences that may be open at once; they are batched together. */
   readonly parallel: number;
-  /** Ids of a prompt: chat template, then tokenizer. Throws InvalidError `template.*`. */
+  /**
+   * Ids of a prompt: chat template, then tokenizer. Throws InvalidError `template.*`; `prompt.too-long`
+   * where it is plain without tokenising that the context is too small.
+   */
   promptIds(prompt: Prompt): number[];
   isEndOfGeneration(id: number): boolean;
   speller(): Speller;

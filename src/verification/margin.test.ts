@@ -148,3 +148,20 @@ test("margin: more edge -> never a larger margin", () => {
     ),
   );
 });
+
+test("margin: a temperature so small that the edge over it overflows -> the leader must still be kept", () => {
+  // Otherwise nothing would have to be kept, and any token of the top-k would cost nothing.
+  for (const temperature of [1e-311, 5e-324, 1e-300]) {
+    for (const topP of [1, 0.5]) {
+      const params = { temperature, topK: 8, topP };
+      const position = { candidates: candidates([0, -2, -5]), params, seed, index: 0 };
+      assert.ok(scoreToken(position, 2, 0.02).margin > 4, `T = ${temperature}, p = ${topP}`);
+      const close = { ...position, candidates: candidates([0, -0.01, -5]) };
+      assert.ok(
+        scoreToken(close, 2, 0.02).margin > 4,
+        `two leaders, T = ${temperature}, p = ${topP}`,
+      );
+      assert.ok(scoreToken(close, 1, 0.02).margin < 0.02, "a near tie stays one");
+    }
+  }
+});

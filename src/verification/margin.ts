@@ -116,7 +116,9 @@ class Support {
     const level = this.#logProbs[at] ?? -Infinity;
     const ahead = Math.min(at, this.#above(level + this.#edge));
     if (ahead >= this.#params.topK) return false;
-    return this.#beyond(ahead) <= this.#edge / this.#params.temperature;
+    const beyond = this.#beyond(ahead);
+    // Infinitely far beyond stays beyond, however small the temperature.
+    return beyond !== Infinity && beyond <= this.#edge / this.#params.temperature;
   }
 
   /** Kept by every admissible machine: few enough tokens can get in front of it. */
@@ -124,6 +126,8 @@ class Support {
     const level = this.#logProbs[at] ?? -Infinity;
     const ahead = Math.max(at, this.#above(level - this.#edge) - 1);
     if (ahead >= this.#params.topK) return false;
-    return this.#beyond(ahead) < -this.#edge / this.#params.temperature;
+    const beyond = this.#beyond(ahead);
+    // Nothing in front of it: kept, also where the temperature is so small that the edge is infinite.
+    return beyond === -Infinity || beyond < -this.#edge / this.#params.temperature;
   }
 }

@@ -4,13 +4,19 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { verifyInclusion } from "../../src/base/merkle.ts";
 import { Depot } from "../../src/depot/offer.ts";
 import { frameType, type Frame } from "../../src/format/link.ts";
 import { sealOrder, type Order } from "../../src/format/order.ts";
 import { encodeInput } from "../../src/format/pair.ts";
 import { decodeProofRequest, encodeHeartbeat } from "../../src/format/proof-request.ts";
 import { decodeAbort, decodeOutputPart, decodeRefused } from "../../src/format/router-link.ts";
-import { encodeEnd, encodePrompt, encodeTokens } from "../../src/format/server-link.ts";
+import {
+  encodeEnd,
+  encodeFailed,
+  encodePrompt,
+  encodeTokens,
+} from "../../src/format/server-link.ts";
 import type { Wire } from "../../src/format/wire.ts";
 import type { GatewayStore } from "../../src/gateway/store.port.ts";
 import { chunked, quiet, whitelisted } from "../support.ts";
@@ -197,6 +203,18 @@ const breaches: readonly [string, (link: Wire, frame: Frame) => void][] = [
     },
   ],
   [
+    "text without ids",
+    (link, f) => {
+      link.send(frameType.prompt, f.id, encodePrompt([1]));
+      link.send(frameType.tokens, f.id, encodeTokens([], "x"));
+    },
+  ],
+  [
+    "a prompt longer than the context",
+    (link, f) =>
+      link.send(frameType.prompt, f.id, encodePrompt(Array.from({ length: 4097 }, () => 1))),
+  ],
+  [
     "text that is not UTF-8",
     (link, f) => {
       link.send(frameType.prompt, f.id, encodePrompt([1]));
@@ -259,6 +277,194 @@ test("duties: no recomputer and a full outbox -> serving stops, nothing is dropp
     assert.equal(judged.length, 3);
     router.send(frameType.input, 5n, hello);
     await house.until("service again", () => seen.filter((word) => word === "final").length === 4);
+  });
+});
+
+/** A store whose leaf log waits, in commits with leaves in them, for as long as `held()` says. */
+function slowLog(held: () => Promise<void>): (store: GatewayStore) => GatewayStore {
+  return (store) => {
+    const { log } = store;
+    const commit = async (): Promise<void> => {
+      await held();
+      await log.commit();
+    };
+    return {
+      ...store,
+      log: {
+        get size() {
+          return log.size;
+        },
+        append: (leaf) => log.append(leaf),
+        commit,
+        root: () => log.root(),
+        find: (tag) => log.find(tag),
+        read: (index) => log.read(index),
+        prove: (index) => log.prove(index),
+        close: () => log.close(),
+      },
+    };
+  };
+}
+
+test("duties: pairs that are released but have no coin yet -> they count towards a full outbox", async () => {
+  const gate = Promise.withResolvers<undefined>();
+  let recovered = false;
+  const wrapStore = slowLog(async () => {
+    if (recovered) await gate.promise;
+    recovered = true;
+  });
+  const failures: string[] = [];
+  const overrides = { onFatal: (error: Error): void => void failures.push(error.message) };
+  const options = { server: server(answer), outboxPairs: 2, wrapStore, overrides };
+  await withHouse(options, async (house, router, seen) => {
+    const finals = (): number => seen.filter((word) => word === "final").length;
+    router.send(frameType.input, 1n, hello);
+    router.send(frameType.input, 2n, hello);
+    await house.until("two replies", () => finals() === 2);
+    // Their leaves are on the way to the disk; both coins will say: keep.
+    router.send(frameType.input, 3n, hello);
+    await house.until("the refusal", () => seen.includes("refused:full") || finals() === 3);
+    gate.resolve(undefined); // in any case, or the gateway cannot stop
+    assert.equal(seen.at(-1), "refused:full");
+    await house.until("both kept", () => house.gateway.status().outbox.waiting === 2);
+    assert.deepEqual(failures, []);
+  });
+});
+
+test("duties: a crash before the outbox had its pairs, and a smaller outbox since -> it starts, full", async () => {
+  const dir = temporaryDirectory();
+  try {
+    // Kept by their coins, but nothing reaches the outbox: as a crash in that moment leaves it.
+    const wrapStore = (store: GatewayStore): GatewayStore => {
+      const { outbox } = store;
+      return {
+        ...store,
+        outbox: {
+          capacity: outbox.capacity,
+          get waiting() {
+            return outbox.waiting;
+          },
+          roomFor: (pairs, bytes) => outbox.roomFor(pairs, bytes),
+          put: () => undefined,
+          knows: (tag) => outbox.knows(tag),
+          list: (after, max) => outbox.list(after, max),
+          settle: (verdicts) => {
+            outbox.settle(verdicts);
+          },
+          verdictOf: (tag) => outbox.verdictOf(tag),
+          close: () => {
+            outbox.close();
+          },
+        },
+      };
+    };
+    await withHouse({ server: server(answer), dir, wrapStore }, async (house, router, seen) => {
+      for (let i = 1n; i <= 3n; i++) router.send(frameType.input, i, hello);
+      await house.until("replies", () => seen.filter((word) => word === "final").length === 3);
+      await house.until("coins", () => house.gateway.status().pairs.sampled === 3);
+    });
+    await withHouse(
+      { server: server(answer), dir, outboxPairs: 1 },
+      async (house, router, seen) => {
+        assert.equal(house.gateway.status().outbox.waiting, 3);
+        router.send(frameType.input, 1n, hello);
+        await house.until("the refusal", () => seen.includes("refused:full"));
+      },
+    );
+  } finally {
+    removeDirectory(dir);
+  }
+});
+
+test("duties: more inputs between two ticks than the ring can take -> refused as full, nothing breaks", async () => {
+  const prompt = { kind: "text", text: "x".repeat(500_000) } as const;
+  const huge = encodeInput({ modelId: "m", params, prompt });
+  await withHouse({ server: server(answer) }, async (house, router, seen) => {
+    for (let i = 1n; i <= 30n; i++) router.send(frameType.input, i, huge);
+    const count = (word: string): number => seen.filter((one) => one === word).length;
+    await house.until("all answered", () => count("final") + count("refused:full") === 30);
+    assert.ok(count("final") >= 4 && count("refused:full") >= 1, seen.join(" "));
+    router.send(frameType.input, 31n, hello);
+    await house.until("service", () => count("final") + count("refused:full") === 31);
+  });
+});
+
+test("duties: a server floods the gateway between two ticks -> it loses power, the gateway lives", async () => {
+  const text = "y".repeat(1_000_000);
+  const flood = (link: Wire, frame: Frame): void => {
+    link.send(frameType.prompt, frame.id, encodePrompt([1]));
+    link.send(frameType.tokens, frame.id, encodeTokens([4], text));
+  };
+  await withHouse({ server: server(flood) }, async (house, router, seen) => {
+    for (let i = 1n; i <= 12n; i++) router.send(frameType.input, i, hello);
+    await house.until("a second boot", () => house.gateway.status().boots === 2);
+    await house.until("aborts", () => seen.filter((w) => w === "abort:server-lost").length === 12);
+    assert.ok(house.gateway.status().alarms.some((a) => a.kind === "server.misbehaved"));
+  });
+});
+
+test("duties: the last pairs mostly failed by the server -> alarmed on; it clears when they end well", async () => {
+  let failing = true;
+  const unwilling = (link: Wire, frame: Frame): void => {
+    if (failing) link.send(frameType.failed, frame.id, encodeFailed("internal"));
+    else answer(link, frame);
+  };
+  await withHouse({ server: server(unwilling) }, async (house, router, seen) => {
+    const alarmed = (): boolean =>
+      house.gateway
+        .status()
+        .alarms.some((a) => a.kind === "server.failing" && !a.text.endsWith("(over)"));
+    for (let i = 1n; i <= 20n; i++) router.send(frameType.input, i, hello);
+    await house.until("the alarm", alarmed);
+    failing = false;
+    for (let i = 21n; i <= 40n; i++) router.send(frameType.input, i, hello);
+    await house.until("replies", () => seen.filter((word) => word === "final").length === 20);
+    await house.until("it clears", () => !alarmed());
+  });
+});
+
+test("duties: a receipt asked for the moment a reply is there -> its leaf, and that it was kept", async () => {
+  await withHouse({ server: server(answer) }, async (house, router, seen) => {
+    router.send(frameType.input, 1n, hello);
+    await house.until("the reply", () => seen.includes("final"));
+    const receipt = await house.gateway.receipt(Buffer.from("g1.0000010000000001"));
+    assert.equal(receipt.state, "kept");
+    assert.equal(receipt.leafHex?.length, 256);
+  });
+});
+
+test("duties: pairs end while a receipt is made -> its proof still gives its root", async () => {
+  const gate = Promise.withResolvers<undefined>();
+  const reading = Promise.withResolvers<undefined>();
+  const wrapStore = (store: GatewayStore): GatewayStore => {
+    const slow = slowLog(() => Promise.resolve())(store);
+    const read = async (index: bigint): ReturnType<typeof store.log.read> => {
+      reading.resolve(undefined);
+      await gate.promise;
+      return store.log.read(index);
+    };
+    return {
+      ...slow,
+      log: Object.create(slow.log, { read: { value: read } }) as GatewayStore["log"],
+    };
+  };
+  await withHouse({ server: server(answer), wrapStore }, async (house, router) => {
+    const logged = (count: number): boolean => house.gateway.status().outbox.waiting === count;
+    router.send(frameType.input, 1n, hello);
+    await house.until("a leaf", () => logged(1));
+    const receipt = house.gateway.receipt(Buffer.from("g1.0000010000000001"));
+    await reading.promise;
+    for (let i = 2n; i <= 4n; i++) router.send(frameType.input, i, hello);
+    await house.until("more leaves", () => logged(4));
+    gate.resolve(undefined);
+    const { leafHash: hash, leafIndex, logSize, logRoot, proof } = await receipt;
+    verifyInclusion(
+      Buffer.from(hash ?? "", "hex"),
+      leafIndex ?? -1,
+      logSize,
+      proof.map((step) => Buffer.from(step, "hex")),
+      Buffer.from(logRoot, "hex"),
+    );
   });
 });
 

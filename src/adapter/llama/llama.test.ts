@@ -228,6 +228,21 @@ test("engine: three at once, then replay -> the same draws up to rounding", asyn
   assert.ok(differ <= 0.03 * total, `${differ} of ${total}`);
 });
 
+test("engine: a prompt with more bytes than the context can ever hold -> refused before it is tokenised", async () => {
+  const options = { contextTokens: 64, parallel: 1, topK: 5, threads: 1 };
+  const engine = await openServingEngine(gpt2, options);
+  // Special tokens by the thousand: seconds of work for llama.cpp, on the thread that serves everybody.
+  const content = "<|im_start|>".repeat(40_000);
+  for (const prompt of [
+    { kind: "text", text: content } as const,
+    { kind: "chat", messages: [{ role: "user", content }] } as const,
+  ]) {
+    assert.throws(() => engine.promptIds(prompt), { code: "prompt.too-long" });
+  }
+  assert.ok(engine.promptIds({ kind: "text", text: "short" }).length > 0);
+  await engine.close();
+});
+
 test("engine: more sequences than parallel -> engine.full, and free again after dispose", async () => {
   const options = { contextTokens: 64, parallel: 2, topK: 5, threads: 1 };
   const engine = await openServingEngine(gpt2, options);

@@ -66,6 +66,8 @@ interface ContextOptions {
 export class LoadedModel {
   readonly metadata: ModelMetadata;
   readonly vocabulary: Vocabulary;
+  /** Bytes of prompt text that one token can stand for at most. */
+  readonly longestToken: number;
   readonly #model: LlamaModel;
   readonly #template: ChatTemplate | null;
 
@@ -74,6 +76,10 @@ export class LoadedModel {
     this.metadata = metadata;
     const { tokenizer, template } = metadata;
     this.vocabulary = new Vocabulary(tokenizer, (id) => this.isEndOfGeneration(id));
+    this.longestToken = tokenizer.tokens.reduce(
+      (longest, token) => Math.max(longest, Buffer.byteLength(token)),
+      1,
+    );
     const nameOf = (id: number | null): string => (id === null ? "" : (tokenizer.tokens[id] ?? ""));
     const tokens = { bos: nameOf(tokenizer.bosId), eos: nameOf(tokenizer.eosId) };
     this.#template = template === null ? null : new ChatTemplate(template, tokens);

@@ -114,6 +114,9 @@ test("remote power: commands -> run at on and at kill; a failing one rejects wit
   const broken = await listening({ powerOff: [process.execPath, "-e", "process.exit(3)"] });
   try {
     assert.equal(power.simulated, "");
+    await power.off?.();
+    assert.ok(existsSync(`${directory}/off`)); // whatever an earlier run left on
+    rmSync(`${directory}/off`);
     const [powered] = await Promise.all([power.on(), dial(power, server)]);
     assert.ok(existsSync(`${directory}/on`) && !existsSync(`${directory}/off`));
     await powered.kill();

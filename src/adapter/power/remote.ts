@@ -121,6 +121,14 @@ class TlsPower implements RemotePower {
     return { wire, isolation, gone, kill: this.#killOnce(wire) };
   }
 
+  /** Throws the outlet's switch: a server of an earlier run may still be powered. */
+  async off(): Promise<void> {
+    const { powerOff } = this.#options;
+    if (powerOff === undefined) return;
+    this.#waiting?.close("power was cut");
+    await this.#command(powerOff);
+  }
+
   #connection(): Promise<Wire> {
     const ready = this.#waiting;
     this.#waiting = null;

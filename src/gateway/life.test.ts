@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { UnavailableError } from "../base/assert.ts";
+import type { Wire } from "../format/wire.ts";
+import { FakeClock, quiet, settled } from "../../tests/fake-recomputer.ts";
+import { whitelisted, wirePair } from "../../tests/support.ts";
+import { ServerLife } from "./life.ts";
+import type { Power } from "./power.port.ts";
+import type { PairPath } from "./serve.ts";
+
+const { entry } = whitelisted("m", Buffer.alloc(5000, 9), 4096);
+
+/** Only what a life asks of the pair path before it serves. */
+const pairs = {
+  attach: () => undefined,
+  detach: () => undefined,
+  settled: () => Promise.resolve(),
+  counts: { logged: 0 },
+} as unknown as PairPath;
+
+/** Power whose switch fails the first `failures` times; what happened is in `log`. */
+function stubborn(failures: number, log: string[]): Power {
+  let left = failures;
+  const off = (what: string) => (): Promise<void> => {
+    log.push(what);
+    if (left-- > 0) {
+      return Promise.reject(new UnavailableError("power.command", "the switch is dead", "unknown"));
+    }
+    return Promise.resolve();
+  };
+  return {
+    simulated: "",
+    off: off("off"),
+    on: () => {
+      log.push("on");
+      const { left: wire } = wirePair(
+        { role: "server", name: "s" },
+        { role: "gateway", name: "g1" },
+      );
+      const isolation = { kind: "off", detail: "test" } as const;
+      const gone = new Promise<string>(() => undefined);
+      return Promise.resolve({ wire, isolation, gone, kill: off("kill") });
+    },
+  };
+}
+
+function setUp(power: Power): { life: ServerLife; clock: FakeClock; stuck: (string | null)[] } {
+  const clock = new FakeClock();
+  const stuck: (string | null)[] = [];
+  const life = new ServerLife({
+    ...{ gateway: "g1", entry, power, pairs, clock, logger: quiet },
+    connectDepot: () => new Promise<Wire>(() => undefined),
+    ...{ stallMs: 1e6, readyMs: 1e6, retryMs: 500, flickerMs: 0, flickerPairs: 0 },
+    ...{ flickerOffsetMs: 0, drainMs: 1000 },
+    mayDrain: () => Promise.resolve(),
+    onChange: () => undefined,
+    onFault: () => undefined,
+    onPowerStuck: (why) => stuck.push(why),
+  });
+  return { life, clock, stuck };
+}
+
+test("life: the switch fails at a halt -> tried until power is off; KILLED all the while", async () => {
+  const log: string[] = [];
+  const power = stubborn(0, log);
+  let failures = 3;
+  const on = power.on.bind(power);
+  const { life, clock, stuck } = setUp({
+    ...power,
+    on: async () => {
+      const server = await on();
+      return {
+        ...server,
+        kill: () => {
+          log.push("kill");
+          return failures-- > 0
+            ? Promise.reject(new UnavailableError("power.command", "dead", "unknown"))
+            : Promise.resolve();
+        },
+      };
+    },
+  });
+  const run = life.run(false);
+  await settled();
+  life.halt("by order");
+  await settled();
+  assert.equal(life.mode, "KILLED");
+  assert.deepEqual(stuck, ["dead"]);
+  await clock.advance(120_000);
+  assert.deepEqual(log, ["off", "on", "kill", "kill", "kill", "kill"]);
+  assert.deepEqual(stuck, ["dead", "dead", "dead", null]);
+  assert.equal(life.mode, "KILLED");
+  life.stop();
+  await clock.advance(60_000);
+  await run;
+});
+
+test("life: a halt of an earlier run stands -> the switch is thrown before anything else, and again if it fails", async () => {
+  const log: string[] = [];
+  const { life, clock } = setUp(stubborn(1, log));
+  const run = life.run(true);
+  await settled();
+  await clock.advance(10_000);
+  assert.deepEqual(log, ["off", "off"]);
+  assert.equal(life.mode, "KILLED");
+  life.stop();
+  await clock.advance(60_000);
+  await run;
+});
+
+test("life: stopped while the switch fails for good -> it gives up, and says so", async () => {
+  const log: string[] = [];
+  const { life, clock } = setUp(stubborn(0, log));
+  const run = life.run(false);
+  await settled();
+  assert.deepEqual(log, ["off", "on"]);
+  life.stop();
+  await clock.advance(60_000);
+  await run;
+  const dead = setUp(stubborn(1000, []));
+  const never = dead.life.run(false);
+  const failure = assert.rejects(never, /the switch is dead/);
+  await settled();
+  dead.life.stop();
+  await settled();
+  await dead.clock.advance(60_000);
+  await failure;
+});
