@@ -11,11 +11,19 @@ import type { World } from "./world.ts";
 interface Cheat {
   readonly gateway: string;
   readonly attack: Attack;
+  /** What it does, after "the server of g2 ...". */
   readonly does: string;
+  /** The same in few words. */
+  readonly short: string;
   /** Tag of the request that took it over; it counts as the first pair of the cheat. */
   since: bigint;
   sinceMs: number;
+  /** How it was caught, once it was. */
+  caught: string;
 }
+
+/** Gives people time to read; resolves at once where nobody watches. */
+export type Pace = (seconds: number) => Promise<void>;
 
 const gateways = ["g1", "g2", "g3"] as const;
 const clients = 3;
@@ -33,6 +41,10 @@ const findings: Readonly<Record<VerdictSummary["findings"][number], string>> = {
   "request.invalid": "a request outside the whitelist's limits",
 };
 
+function some(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 export class Story {
   readonly #teller: Teller;
   readonly #world: World;
@@ -44,29 +56,36 @@ export class Story {
     {
       gateway: "g2",
       attack: "requantise-q4_0",
-      does: "rounds the weights in its memory to 4 bits and answers with those",
+      does: "swaps its model for a cheaper one: the same weights rounded to 4 bits (Q4_0)",
+      short: "served a cheaper model",
       since: 0n,
       sinceMs: 0,
+      caught: "",
     },
     {
       gateway: "g3",
       attack: "wrong-seed",
-      does: "draws its tokens with a seed of its own: a covert channel",
+      does: "draws its tokens with a seed of its own, and can hide a message in the choice",
+      short: "drew with its own seed",
       since: 0n,
       sinceMs: 0,
+      caught: "",
     },
   ];
 
-  constructor(teller: Teller, world: World, up: SiteUp) {
+  readonly #pace: Pace;
+
+  constructor(teller: Teller, world: World, up: SiteUp, pace: Pace) {
     this.#teller = teller;
     this.#world = world;
     this.#up = up;
+    this.#pace = pace;
   }
 
   /** Tells it to the end. Returns what did not happen, in words. */
   async tell(): Promise<readonly string[]> {
-    this.#siteIsUp();
     const chapters = [
+      (): Promise<void> => this.#siteIsUp(),
       (): Promise<void> => this.#honestTraffic(),
       (): Promise<void> => this.#takeOver(),
       (): Promise<void> => this.#caught(),
@@ -76,7 +95,9 @@ export class Story {
     for (const chapter of chapters) {
       if (this.#problems.length > 0) break;
       await chapter();
+      await this.#pace(4);
     }
+    if (this.#problems.length === 0) this.#sumUp();
     return this.#problems;
   }
 
@@ -90,7 +111,7 @@ export class Story {
     this.#teller.missing(otherwise);
   }
 
-  #siteIsUp(): void {
+  async #siteIsUp(): Promise<void> {
     const { servers, endpoint, page } = this.#up;
     const serving = servers.filter(({ state }) => state === "SERVING").length;
     this.#expect(
@@ -106,7 +127,8 @@ export class Story {
         `each server is boxed in (${first?.isolation?.kind ?? "?"}): no network, no disk`,
       );
     }
-    this.#teller.aside(`API ${endpoint}   status page ${page}`);
+    this.#teller.aside(`The same, live, in a browser: ${page}   (API: ${endpoint})`);
+    await this.#pace(4);
   }
 
   async #honestTraffic(): Promise<void> {
@@ -114,8 +136,16 @@ export class Story {
     this.#teller.chapter("Honest traffic passes");
     const reply = await traffic.send(traffic.nextPrompt(), 70);
     this.#teller.aside(`client > ${reply.prompt}`);
-    this.#teller.aside(`${reply.gateway.padEnd(6)} > ${plain(reply.text)} ...`);
+    this.#teller.aside(
+      `${reply.gateway.padEnd(6)} > ${plain(reply.text)}${/[.!?"]$/.test(reply.text) ? "" : " ..."}`,
+    );
     traffic.start(clients);
+    await this.#pace(6);
+    this.#teller.aside(
+      "Before a reply leaves, its gateway has recorded it. When it is logged, and no sooner, a coin " +
+        "decides whether the recomputer draws each of its tokens again.",
+    );
+    await this.#pace(5);
     const passes = (name: string): number => this.#world.verdictsOf(name).length;
     await this.#world.until(
       60,
@@ -125,8 +155,8 @@ export class Story {
     const { judged } = this.#world.recomputer ?? { judged: { pass: 0, fail: 0, unable: 0 } };
     this.#expect(
       judged.fail === 0 && gateways.every((name) => passes(name) >= 3),
-      `${traffic.replies.length} replies, half of them recomputed token by token: ` +
-        `${judged.pass} passed, ${judged.fail} failed`,
+      `${traffic.replies.length} replies so far; ${judged.pass + judged.fail} recomputed, ` +
+        `${this.#world.recomputer?.tokens ?? 0} tokens: ${judged.pass} passed, ${judged.fail} failed`,
       `honest traffic did not pass: ${judged.pass} passed, ${judged.fail} failed`,
       { replies: traffic.replies.length, judged },
     );
@@ -146,6 +176,10 @@ export class Story {
 
   async #takeOver(): Promise<void> {
     this.#teller.chapter("Two servers turn, in memory, after their weights were checked");
+    this.#teller.aside(
+      "To the gateways they have done nothing wrong: what they were given was right, bit by bit.",
+    );
+    await this.#pace(4);
     for (const cheat of this.#cheats) {
       const done = await this.#infect(cheat);
       if (done) {
@@ -180,19 +214,20 @@ export class Story {
       const status = this.#world.gateway(cheat.gateway);
       return status?.halted != null && status.mode === "KILLED" && this.#firstFail(cheat) !== null;
     };
-    const told = new Set<Cheat>();
-    await this.#world.until(
-      120,
-      () => this.#cheats.every(halted),
-      () => {
-        for (const cheat of this.#cheats) {
-          if (told.has(cheat) || !halted(cheat)) continue;
-          told.add(cheat);
-          this.#tellCatch(cheat);
-        }
-        this.#count();
-      },
-    );
+    const free = new Set(this.#cheats);
+    const next = (): Cheat | undefined => [...free].find(halted);
+    while (free.size > 0) {
+      await this.#world.until(
+        120,
+        () => next() !== undefined,
+        () => this.#count(),
+      );
+      const cheat = next();
+      if (cheat === undefined) break;
+      free.delete(cheat);
+      this.#tellCatch(cheat);
+      await this.#pace(6);
+    }
     for (const cheat of this.#cheats) {
       if (!halted(cheat)) this.#expect(false, "", `${cheat.gateway} cheated and was not caught`);
     }
@@ -203,7 +238,7 @@ export class Story {
     const wrong = this.#world.verdictsOf("g1").filter(({ kind }) => kind === "fail").length;
     this.#expect(
       errors.length === 0 && wrong === 0 && this.#world.repliesOf("g1").length >= before + 5,
-      `g1, honest, keeps serving: ${replies.length} replies so far, and no client saw an error`,
+      `g1, honest, serves on alone: ${replies.length} replies so far, and no client saw an error`,
       wrong > 0
         ? "the honest server was accused"
         : `clients saw errors: ${errors.slice(0, 3).join("; ")}`,
@@ -231,18 +266,32 @@ export class Story {
     const alarmed = (this.#world.recomputer?.alarms ?? []).some(
       ({ subject, kind }) => subject === cheat.gateway && kind === "verdict.fail",
     );
+    const cost = `${some(pairs, "reply", "replies")} and ${some(tokens, "token", "tokens")}`;
+    cheat.caught = `${cost}, ${seconds} s`;
     this.#expect(
       alarmed,
-      `${cheat.gateway} HALTED, power cut: ${seconds} s after it turned, it had answered ` +
-        `${pairs} ${pairs === 1 ? "pair" : "pairs"} with ${tokens} ${tokens === 1 ? "token" : "tokens"}`,
+      `${cheat.gateway} caught, alarm raised, power cut. It took ${cost}: ${seconds} s after it turned.`,
       `${cheat.gateway} was halted without an alarm`,
       { gateway: cheat.gateway, pairs, tokens, seconds: Number(seconds), verdict },
     );
-    this.#teller.aside(`pair ${verdict.tag}: ${why[0] ?? "?"} (${verdict.findings.join(", ")})`);
+    this.#teller.aside(`Pair ${verdict.tag} holds ${why[0] ?? "?"}.${this.#measured(verdict)}`);
+  }
+
+  /** The worst margin of a pair beside the limits of the whitelist, in words. */
+  #measured({ scores }: VerdictSummary): string {
+    const limit = this.#world.recomputer?.marginLimit;
+    if (scores === null || limit === undefined) return "";
+    const most = limit.meanMax + limit.meanSpread / Math.sqrt(scores.tokens);
+    return (
+      ` ${scores.mismatches} of ${some(scores.tokens, "token", "tokens")} not the model's own draw; ` +
+      `mean margin ${scores.meanMargin.toFixed(3)} nats, and honest servers stay below ${most.toFixed(3)}.`
+    );
   }
 
   async #release(): Promise<void> {
     this.#teller.chapter("The operator releases both by a signed order");
+    this.#teller.aside("Until then they stay off, whatever is switched off and on in between.");
+    await this.#pace(3);
     const clean = new Map<string, bigint>([["g1", this.#world.lastTag("g1")]]);
     for (const cheat of this.#cheats) {
       // Pairs from before the halt are judged first: what comes later is the clean server's.
@@ -260,6 +309,7 @@ export class Story {
         `${cheat.gateway} did not come back: ${plain(answer)}`,
         { gateway: cheat.gateway, answer },
       );
+      await this.#pace(2);
     }
     this.#clean = clean;
   }
@@ -293,5 +343,15 @@ export class Story {
       `clients saw ${errors.length} errors: ${errors.slice(0, 3).join("; ")}`,
       { replies: replies.length, errors: errors.length },
     );
+  }
+
+  /** What happened to each, in three lines. */
+  #sumUp(): void {
+    this.#teller.chapter("What happened to each");
+    const passed = this.#world.verdictsOf("g1").length;
+    this.#teller.good(`g1  honest: ${passed} pairs recomputed, never accused, never off`);
+    for (const { gateway, short, caught } of this.#cheats) {
+      this.#teller.good(`${gateway}  ${short}: caught after ${caught}; off; back, and clean`);
+    }
   }
 }
