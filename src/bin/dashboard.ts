@@ -38,6 +38,10 @@ const specs: OptionSpecs = {
     help: "URL where clients send requests, to show on the page",
     default: "",
   },
+  simulated: {
+    kind: "list",
+    help: "something about the site itself that is simulated, in words, to show on the page",
+  },
   logLevel: { kind: "text", help: "debug, info, warn or error", default: "info" },
   json: { kind: "flag", help: "print only the JSON line that says where the page is" },
 };
@@ -55,6 +59,8 @@ export interface DashboardOptions {
   readonly watch: readonly WatchedTarget[];
   /** Shown as it is; "" shows nothing. */
   readonly endpoint?: string;
+  /** What is simulated about the site itself, in words; roles report the rest. */
+  readonly simulated?: readonly string[];
   readonly logger?: Logger;
 }
 
@@ -74,7 +80,7 @@ function now(): Moment {
 export async function startDashboard(options: DashboardOptions): Promise<Dashboard> {
   let state = initialFeed(options.watch, now());
   const document = (): ReturnType<typeof joinSite> =>
-    joinSite(state, options.endpoint ?? "", systemClock.wallMs());
+    joinSite(state, options.endpoint ?? "", systemClock.wallMs(), options.simulated);
   const { host, port } = options.listen;
   const server = await servePage({
     host,
@@ -163,6 +169,7 @@ export function runDashboard(argv: readonly string[]): Promise<number> {
       identity: readIdentity(options.text("identity"), `observer-${name}`),
       watch: targetsOf(options),
       endpoint: options.text("endpoint"),
+      simulated: options.list("simulated"),
       logger: jsonLogger("page", name, logLevelOf(options)),
     });
     const host = listen.host.includes(":") ? `[${listen.host}]` : listen.host;

@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArguments } from "./site/arguments.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -56,27 +57,37 @@ function packageName(target: string): string {
   return parts.slice(0, target.startsWith("@") ? 2 : 1).join("/");
 }
 
+const help = `Usage: weir tcb [OPTIONS]
+
+Counts the code that each process trusts: our files, their lines, and npm packages.
+
+  --files   name the files too
+  --json    JSON instead of text
+  --help    this text
+`;
+
 /** Prints all closures. `--json` for machines, `--files` names the files. */
 export function runTcb(argv: string[]): number {
-  if (argv.includes("--help")) {
-    process.stdout.write(
-      "weir tcb [--json] [--files]\n\nPrint files, lines and packages of each process.\n",
-    );
+  const args = parseArguments(argv, {
+    files: { type: "boolean" },
+    json: { type: "boolean" },
+    help: { type: "boolean", short: "h" },
+  });
+  if (args.flag("help")) {
+    process.stdout.write(help);
     return 0;
   }
   const closures = Object.entries(processes)
     .filter(([, entry]) => existsSync(join(root, entry)))
     .map(([name, entry]) => closureOf(name, entry));
-  if (argv.includes("--json")) {
+  if (args.flag("json")) {
     process.stdout.write(`${JSON.stringify(closures, null, 2)}\n`);
     return 0;
   }
   for (const { process: name, files, lines, packages } of closures) {
     const npm = packages.length === 0 ? "no npm packages" : packages.join(", ");
     process.stdout.write(`${name.padEnd(11)} ${files.length} files, ${lines} lines, ${npm}\n`);
-    if (argv.includes("--files")) for (const file of files) process.stdout.write(`  ${file}\n`);
+    if (args.flag("files")) for (const file of files) process.stdout.write(`  ${file}\n`);
   }
   return 0;
 }
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.exitCode = runTcb(process.argv.slice(2));

@@ -267,6 +267,11 @@ test("feed: what is simulated -> listed once, with everywhere it is so", () => {
     { what: "power", where: ["gateway/g1", "gateway/g2"] },
     { what: "clock", where: ["gateway/g2"] },
   ]);
+  assert.deepEqual(joinSite(state, "", wall, ["both parties", "clock"]).simulated, [
+    { what: "both parties", where: ["site"] },
+    { what: "clock", where: ["site", "gateway/g2"] },
+    { what: "power", where: ["gateway/g1", "gateway/g2"] },
+  ]);
 });
 
 test("feed: an event does not change the state it came upon", () => {

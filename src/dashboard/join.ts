@@ -183,8 +183,8 @@ function marginsOf(
   return { limit, series };
 }
 
-function simulatedOf(roles: readonly RoleState[]): SiteStatus["simulated"] {
-  const where = new Map<string, string[]>();
+function simulatedOf(own: readonly string[], roles: readonly RoleState[]): SiteStatus["simulated"] {
+  const where = new Map<string, string[]>(own.map((what) => [what, ["site"]]));
   for (const { target, status } of roles) {
     if (status === null || !("simulated" in status)) continue;
     for (const what of new Set(status.simulated)) {
@@ -194,8 +194,16 @@ function simulatedOf(roles: readonly RoleState[]): SiteStatus["simulated"] {
   return [...where].map(([what, keys]) => ({ what, where: keys }));
 }
 
-/** Joins the state of all roles into the document of spec/status.md. */
-export function joinSite(state: FeedState, endpoint: string, wallMs: number): SiteStatus {
+/**
+ * Joins the state of all roles into the document of spec/status.md. `simulated` is what is so about
+ * the site itself, in words; roles report the rest.
+ */
+export function joinSite(
+  state: FeedState,
+  endpoint: string,
+  wallMs: number,
+  simulated: readonly string[] = [],
+): SiteStatus {
   const roles = [...state.roles.values()];
   const of = (role: string): RoleState[] => roles.filter(({ target }) => target.role === role);
   const recomputers = of("recomputer").flatMap((role) => statusOf(role, "recomputer") ?? []);
@@ -218,6 +226,6 @@ export function joinSite(state: FeedState, endpoint: string, wallMs: number): Si
     depots: of("depot").map(depotView),
     verdicts: state.verdicts.slice(0, rowsMax),
     margins: marginsOf(names, recomputers, state.verdicts),
-    simulated: simulatedOf(roles),
+    simulated: simulatedOf(simulated, roles),
   };
 }

@@ -263,6 +263,9 @@ test("cli: wrong configuration -> exit 1 before anything is made, the field is n
   const none = await weir("up", "--model", join(root, "no.gguf"), "--data", join(root, "site"));
   assert.equal(none.code, 1);
   assert.match(none.err, /there is no model file/);
+  const other = await weir("up", "--model", config, "--data", join(root, "site"));
+  assert.equal(other.code, 1);
+  assert.match(other.err, /weir\.json: gguf: the file does not begin with GGUF/);
   assert.equal((await weir("status", "--data", join(root, "site"))).code, 1);
 });
 
@@ -292,7 +295,10 @@ test("cli: help, unknown words, wrong options -> help is exit 0, wrong usage exi
   assert.match(typo.err, /did you mean "weir status"/);
   const option = await weir("status", "--loud");
   assert.equal(option.code, 2);
-  assert.match(option.err, /--loud/);
+  assert.equal(option.err, `weir: Unknown option '--loud'\nTry "weir status --help".\n`);
+  const number = await weir("up", "--servers", "many");
+  assert.equal(number.code, 2);
+  assert.match(number.err, /--servers must be a number, not "many"/);
   const tag = await weir("receipt");
   assert.equal(tag.code, 2);
 });

@@ -83,7 +83,7 @@ class TlsPower implements RemotePower {
     const { name, logger } = this.#options;
     if (wire.peer.name !== name || this.#active !== null) {
       const reason =
-        wire.peer.name === name ? "it is connected already" : "another server is expected";
+        wire.peer.name === name ? "it is connected already" : `server ${name} is expected`;
       logger.log("warn", "power.refused", { server: wire.peer.name, reason });
       wire.close(reason);
       return;

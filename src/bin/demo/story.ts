@@ -194,15 +194,22 @@ export class Story {
     this.#teller.aside("Nothing shows from outside: replies read as before, and traffic goes on.");
   }
 
-  /** Sends the request that takes a server over, until it is the one to answer. */
+  /**
+   * Sends the request that takes a server over, until it is the one to answer: the router sends
+   * each to the least busy gateway, so several at once reach them all. To others it means nothing.
+   */
   async #infect(cheat: Cheat): Promise<boolean> {
     const { traffic } = this.#world;
     const text = `${traffic.nextPrompt()} ${attackRequest(cheat.gateway, cheat.attack)}`;
-    for (let tries = 0; tries < 60; tries++) {
-      const reply = await traffic.send(text, 1).catch(() => null);
-      if (reply?.gateway !== cheat.gateway) continue;
-      cheat.since = reply.tag;
-      cheat.sinceMs = reply.atMs;
+    const deadline = performance.now() + 30_000;
+    while (performance.now() < deadline) {
+      const sent = gateways.map(() => traffic.send(text, 1).catch(() => null));
+      const [first] = (await Promise.all(sent))
+        .filter((reply) => reply?.gateway === cheat.gateway)
+        .sort((a, b) => ((a?.tag ?? 0n) < (b?.tag ?? 0n) ? -1 : 1));
+      if (first == null) continue;
+      cheat.since = first.tag;
+      cheat.sinceMs = first.atMs;
       return true;
     }
     return false;

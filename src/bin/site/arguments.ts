@@ -25,7 +25,9 @@ function parse(
   try {
     return parseArgs({ args: [...argv], options, allowPositionals: true, strict: true });
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    // Node explains at length how bare words may begin with a dash; nobody wants that here.
+    const text = error instanceof Error ? error.message : String(error);
+    throw new UsageError(text.replace(/\. To specify a positional argument .*$/s, ""));
   }
 }
 
@@ -55,7 +57,8 @@ export function parseArguments(
       if (given === undefined) return undefined;
       const value = Number(given);
       if (given.trim() === "" || !(value >= min && value <= max)) {
-        throw new UsageError(`--${name} must be a number from ${min} to ${max}, not "${given}"`);
+        const range = Math.abs(max) === Number.MAX_VALUE ? "" : ` from ${min} to ${max}`;
+        throw new UsageError(`--${name} must be a number${range}, not "${given}"`);
       }
       return value;
     },

@@ -165,6 +165,7 @@ function page(input: PlanInput): PlannedRole {
       identity: input.paths.keys,
       listen: `${config.host}:${input.pagePort}`,
       endpoint: endpointOf(config, input.port),
+      simulated: simulatedParts(input.agent),
       watch: watched.map(({ role, name }) => `${role}/${name}=${address(role, name)}`),
     }),
   };

@@ -108,7 +108,10 @@ function policy(config: SiteConfig, modelContext: number): GenerationPolicy {
 }
 
 async function describeEntry(config: SiteConfig): Promise<Omit<WhitelistEntry, "digest">> {
-  const facts = await describeModel(config.model);
+  const facts = await describeModel(config.model).catch((error: unknown) => {
+    if (!(error instanceof InvalidError)) throw error;
+    throw new InvalidError(error.code, `model ${config.model}: ${error.message}`);
+  });
   return {
     modelId: modelIdOf(config),
     weights: { sizeBytes: facts.sizeBytes, chunkBytes: facts.chunkBytes, root: facts.root },

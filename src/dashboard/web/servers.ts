@@ -270,8 +270,8 @@ function markSentence(server: ServerView): string {
 }
 
 const boxes: Readonly<Record<ServerFacts["isolation"]["kind"], string>> = {
-  bubblewrap: "Isolated by bubblewrap",
-  unshare: "Isolated by kernel namespaces",
+  bubblewrap: "Isolated",
+  unshare: "Isolated",
   remote: "On a machine of its own",
   off: "Isolation is OFF",
 };
@@ -285,7 +285,9 @@ function fillFoot(card: CardParts, server: ServerView): void {
   say(card.isolation, detail === "" ? boxes[kind] : `${boxes[kind]}: ${detail}`);
   card.isolation.dataset["kind"] = kind;
   const life = [`Boot ${count(facts.boots)}`, `${count(facts.inflight)} in flight`];
-  if (facts.lastKillReason !== "") life.push(`last power cut: ${facts.lastKillReason}`);
+  // A halted server's card has said why already.
+  if (facts.lastKillReason !== "" && facts.mode !== "HALTED")
+    life.push(`last power cut: ${facts.lastKillReason}`);
   if (!facts.recomputer.connected) life.push("recomputer not connected");
   say(card.life, life.join(" · "));
   card.life.title = `Epoch ${facts.epoch}. State since ${moment(server.reach.sinceMs)}`;
