@@ -16,12 +16,9 @@ const skip = existsSync(folder)
   ? false
   : "SKIPPED: ../shared/vectors/wycheproof is absent, nothing was compared";
 
-interface Vectors<Group> {
-  readonly testGroups: readonly Group[];
-}
-
-function load<Group>(name: string): readonly Group[] {
-  return (JSON.parse(readFileSync(join(folder, name), "utf8")) as Vectors<Group>).testGroups;
+function load(name: string): readonly unknown[] {
+  const file = JSON.parse(readFileSync(join(folder, name), "utf8")) as { testGroups: unknown[] };
+  return file.testGroups;
 }
 
 const bytes = (hex: string): Buffer => Buffer.from(hex, "hex");
@@ -35,7 +32,7 @@ test(
       readonly tests: readonly { tcId: number; msg: string; sig: string; result: string }[];
     }
     let count = 0;
-    for (const { publicKey, tests } of load<Group>("ed25519_test.json")) {
+    for (const { publicKey, tests } of load("ed25519_test.json") as readonly Group[]) {
       const key = publicKeyFromHex(publicKey.pk);
       for (const { tcId, msg, sig, result } of tests) {
         count++;
@@ -59,7 +56,7 @@ test("vectors: HKDF-SHA256, the cases of our output size -> the same key", { ski
     }[];
   }
   let count = 0;
-  for (const { tests } of load<Group>("hkdf_sha256_test.json")) {
+  for (const { tests } of load("hkdf_sha256_test.json") as readonly Group[]) {
     for (const { tcId, ikm, salt, info, size, okm, result } of tests) {
       // `info` is text in our interface: only vectors whose info is ASCII can be asked.
       const text = bytes(info).toString("latin1");
