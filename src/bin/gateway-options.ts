@@ -20,7 +20,10 @@ export const gatewaySpecs: OptionSpecs = {
   model: { kind: "text", help: "model id to serve, from the whitelist", required: true },
   depot: { kind: "text", help: "HOST:PORT of the depot", required: true },
   recomputer: { kind: "text", help: "HOST:PORT of the recomputer", required: true },
-  recomputerName: { kind: "text", help: "the name it must have in its certificate; any if left out" },
+  recomputerName: {
+    kind: "text",
+    help: "the name it must have in its certificate; any if left out",
+  },
   shutdownKeys: { kind: "list", help: "public key that may order a shutdown", required: true },
   releaseKeys: { kind: "list", help: "public key that may order a release", required: true },
   epsilon: {

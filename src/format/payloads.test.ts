@@ -4,7 +4,14 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { InvalidError } from "../base/assert.ts";
 import { Writer } from "../base/bytes.ts";
-import { decodeChunk, decodeFetch, decodeOffer, encodeChunk, encodeFetch, encodeOffer } from "./depot-link.ts";
+import {
+  decodeChunk,
+  decodeFetch,
+  decodeOffer,
+  encodeChunk,
+  encodeFetch,
+  encodeOffer,
+} from "./depot-link.ts";
 import { decodeLeaf, encodeLeaf, leafBytes } from "./leaf.ts";
 import {
   chatRoles,
@@ -42,7 +49,10 @@ const input: fc.Arbitrary<Input> = record({
     temperature: finite,
     topK: u32,
     topP: finite,
-    stops: fc.array(text.filter((stop) => stop !== "" && Buffer.byteLength(stop) <= 128), { maxLength: 4 }),
+    stops: fc.array(
+      text.filter((stop) => stop !== "" && Buffer.byteLength(stop) <= 128),
+      { maxLength: 4 },
+    ),
   }),
   prompt: fc.oneof(
     record({ kind: fc.constant("text" as const), text }),
@@ -181,8 +191,18 @@ check(
   (value) => server.encodeTokens(value.ids, value.text),
   server.decodeTokens,
 );
-check("end", fc.constantFrom("stop" as const, "length" as const), server.encodeEnd, server.decodeEnd);
-check("failed", fc.constantFrom(...server.serverFailures), server.encodeFailed, server.decodeFailed);
+check(
+  "end",
+  fc.constantFrom("stop" as const, "length" as const),
+  server.encodeEnd,
+  server.decodeEnd,
+);
+check(
+  "failed",
+  fc.constantFrom(...server.serverFailures),
+  server.encodeFailed,
+  server.decodeFailed,
+);
 check("fetch", digest, encodeFetch, decodeFetch);
 check("offer", record({ sizeBytes: u64, chunkBytes: u32 }), encodeOffer, decodeOffer);
 check(
