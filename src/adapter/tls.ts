@@ -9,7 +9,7 @@ import { readFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type TLSSocket } from "node:tls";
 import { UnavailableError } from "../base/assert.ts";
-import type { Peer, PeerRole, Wire } from "../format/wire.ts";
+import { peerRoles, type Peer, type PeerRole, type Wire } from "../format/wire.ts";
 import { BulkReads, wireOver } from "./link.ts";
 
 export interface TlsIdentity {
@@ -27,23 +27,13 @@ export function readIdentity(dir: string, base: string): TlsIdentity {
   };
 }
 
-const roles: readonly PeerRole[] = [
-  "gateway",
-  "server",
-  "router",
-  "depot",
-  "recomputer",
-  "observer",
-  "operator",
-];
-
 function peerOf(socket: TLSSocket): Peer | null {
   // A peer without a certificate gives an empty object here, whatever the types say.
   const { subject: names } = socket.getPeerCertificate() as { subject?: { CN?: unknown } };
   const subject = names?.CN;
   if (typeof subject !== "string") return null;
   const [role, name, ...rest] = subject.split("/");
-  const known = roles.find((candidate) => candidate === role);
+  const known = peerRoles.find((candidate) => candidate === role);
   if (known === undefined || name === undefined || name === "" || rest.length > 0) return null;
   return { role: known, name };
 }

@@ -30,8 +30,17 @@ export interface Wire {
   readonly closed: boolean;
 }
 
-export type PeerRole =
-  "gateway" | "server" | "router" | "depot" | "recomputer" | "observer" | "operator";
+/** Who may stand at an end of a link: the first half of a certificate's common name. */
+export const peerRoles = [
+  "gateway",
+  "server",
+  "router",
+  "depot",
+  "recomputer",
+  "observer",
+  "operator",
+] as const;
+export type PeerRole = (typeof peerRoles)[number];
 
 export interface Peer {
   readonly role: PeerRole;

@@ -2,28 +2,18 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { InvalidError } from "../../base/assert.ts";
-import type { PeerRole } from "../../format/wire.ts";
+import { peerRoles } from "../../format/wire.ts";
 import { UsageError } from "../site/arguments.ts";
 import { ensureIdentityFiles } from "../site/keys.ts";
 import { dataPaths } from "../site/paths.ts";
 import { commonHelp, print, printJson, runSiteCommand } from "./common.ts";
-
-const roles: readonly PeerRole[] = [
-  "gateway",
-  "server",
-  "router",
-  "depot",
-  "recomputer",
-  "observer",
-  "operator",
-];
 
 const help = `Usage: weir identity ROLE NAME [OPTIONS]
 
 Issues the certificate ROLE-NAME.crt and its key, signed by the site's authority, and makes that
 authority where there is none. Copy the two files and ca.crt to the role's machine as its
 --identity folder; ca.key stays where it is. A certificate that is still good is left alone.
-ROLE: ${roles.join(", ")}
+ROLE: ${peerRoles.join(", ")}
 
   --keys DIR    folder of the authority and of what is issued (default: keys/ of --data)
 ${commonHelp}`;
@@ -38,8 +28,8 @@ export function runIdentity(argv: string[]): Promise<number> {
       const [word, name] = args.words;
       if (word === undefined || name === undefined)
         throw new UsageError("name a role and its name");
-      const role = roles.find((candidate) => candidate === word);
-      if (role === undefined) throw new UsageError(`"${word}" is none of ${roles.join(", ")}`);
+      const role = peerRoles.find((candidate) => candidate === word);
+      if (role === undefined) throw new UsageError(`"${word}" is none of ${peerRoles.join(", ")}`);
       const keys = resolve(args.text("keys") ?? dataPaths(folder).keys);
       if (existsSync(join(keys, "ca.crt")) && !existsSync(join(keys, "ca.key"))) {
         const text = `${keys} holds ca.crt but not ca.key: issue where the authority's key is`;
