@@ -78,7 +78,7 @@ export function gumbel(seed: bigint, position: number, token: number): number {
 }
 
 /** The same with the seed's words, so that a draw over many tokens splits its seed once. */
-function gumbelOf(high: number, low: number, position: number, token: number): number {
+export function gumbelOf(high: number, low: number, position: number, token: number): number {
   philox4x32(words, position, token >>> 2, 0, 0, high, low);
   const u = ((words[token & 3] ?? 0) + 0.5) / 4294967296;
   return -Math.log(-Math.log(u));
