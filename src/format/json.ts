@@ -170,9 +170,30 @@ export class Fields {
     return value;
   }
 
+  /** A finite number in [min, max], or this one word. */
+  numberOr<W extends string>(key: string, word: W, min: number, max: number): number | W {
+    const value = this.#get(key);
+    if (value === word) return word;
+    if (typeof value !== "number" || value < min || value > max) {
+      this.#wrong(key, `a number from ${min} to ${max}, or "${word}"`);
+    }
+    return value;
+  }
+
   integer(key: string, min: number, max: number): number {
     const value = this.number(key, min, max);
     return Number.isInteger(value) ? value : this.#wrong(key, "an integer");
+  }
+
+  /** A list of finite numbers in [min, max]. */
+  numbers(key: string, min: number, max: number): number[] {
+    const value = this.#get(key);
+    if (!Array.isArray(value)) this.#wrong(key, "a list of numbers");
+    return value.map((entry, i) =>
+      typeof entry === "number" && entry >= min && entry <= max
+        ? entry
+        : this.#wrong(`${key}[${i}]`, `a number from ${min} to ${max}`),
+    );
   }
 
   object(key: string): Fields {
