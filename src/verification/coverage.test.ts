@@ -1,0 +1,212 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { InvalidError } from "../base/assert.ts";
+import { meanOf, quantileOf, simulateCoverage, withinOf } from "./coverage-simulate.ts";
+import {
+  allOf,
+  anyOf,
+  binomial,
+  catchOf,
+  evidenceOf,
+  fleetThreshold,
+  oneForAny,
+  recomputation,
+  solveBeta,
+  solveEpsilon,
+  type Detection,
+  type Traffic,
+} from "./coverage.ts";
+import { cleanBound, rfd018Table, sampleSize } from "./rfd018.ts";
+
+const traffic: Traffic = { epsilon: 0.01, beta: 0.1, pairsPerDay: 1000, tokensPerPair: 64 };
+const threshold = fleetThreshold(250_000, 0.01);
+const power: Detection = { kind: "power", power: 0.5 };
+const drift = (mean: number, variance: number, honestCost = 0): Detection => ({
+  ...{ kind: "drift", drift: mean, variance, honestCost, threshold },
+});
+const mismatch = (forged: number, honest = 0.0015): Detection => ({
+  ...{ kind: "mismatch", forged, honest, threshold },
+});
+
+const near = (actual: number, expected: number, share: number): void =>
+  assert.ok(Math.abs(actual / expected - 1) <= share, `${actual}, expected ${expected}`);
+
+test("coverage: RFD 018 -> its table, and what its printed formula gives instead", () => {
+  const [thousand, hundred] = rfd018Table();
+  near(thousand!.verified, 7e9, 1e-12);
+  near(thousand!.tokensRecomputed, 7e12, 1e-12);
+  near(thousand!.cost, 0.07, 1e-12);
+  near(hundred!.cost, 0.007, 1e-12);
+  near(thousand!.printed, 7e-20, 1e-12);
+  near(thousand!.exact, 0.0667, 1e-3);
+});
+
+test("coverage: published sampling figures -> 458, 4,603, 46,049 and the clean-sample table", () => {
+  assert.deepEqual(
+    [1e-2, 1e-3, 1e-4].map((rate) => Math.round(sampleSize(rate, 0.99))),
+    [458, 4603, 46_049],
+  );
+  assert.deepEqual(
+    [300, 1000, 3000, 10_000].map((n) => (100 * cleanBound(n, 0.95)).toPrecision(2)),
+    ["0.99", "0.30", "0.10", "0.030"],
+  );
+});
+
+test("coverage: the fleet's threshold -> ln(2k/alpha)", () => {
+  near(threshold, Math.log(5e7), 1e-12);
+  near(fleetThreshold(250_000, 0.02), 17.034, 1e-4);
+});
+
+test("coverage: single pairs -> the geometric law", () => {
+  const found = catchOf(traffic, power);
+  near(found.meanPairs, 2000, 1e-12);
+  near(found.within(3000), 1 - (1 - 0.0005) ** 3000, 1e-9);
+  near(found.within(found.quantile(0.9)), 0.9, 1e-9);
+});
+
+test("coverage: certain steps -> as many audited forged pairs as the threshold takes", () => {
+  near(catchOf(traffic, drift(threshold / 5 + 1e-9, 0)).meanAudited, 5, 1e-9);
+  near(catchOf(traffic, drift(1000, 0)).meanPairs, 1000, 1e-9);
+  // One step: the number of pairs is geometric.
+  const one = catchOf(traffic, drift(1000, 0));
+  near(one.within(700), 1 - 0.999 ** 700, 5e-3);
+});
+
+test("coverage: honest audits that cost more than forged ones bring -> never", () => {
+  const found = catchOf(traffic, drift(1, 1, 0.2));
+  assert.equal(found.meanPairs, Infinity);
+  assert.equal(found.within(1e12), 0);
+  assert.equal(found.quantile(0.5), Infinity);
+  assert.equal(solveEpsilon(traffic, drift(1, 1, 0.2), 1e9, 0.99), null);
+});
+
+test("coverage: mismatch evidence -> the drift per token of the published illustration", () => {
+  for (const [forged, nats] of [
+    [0.56, 1.64],
+    [0.06, 0.036],
+    [0.03, 0.005],
+  ] as const) {
+    // Ten thousand tokens a pair and 90% at stake: next to the full likelihood ratio.
+    const evidence = evidenceOf(
+      { ...traffic, beta: 1, tokensPerPair: 10_000 },
+      mismatch(forged, 0.016),
+    );
+    near(evidence!.forged.mean / 10_000, nats, 0.02);
+  }
+});
+
+test("coverage: weak evidence on few pairs -> far more audits than 1/beta says", () => {
+  const full = catchOf({ ...traffic, beta: 1 }, mismatch(0.0085));
+  const few = catchOf({ ...traffic, beta: 0.01 }, mismatch(0.0085));
+  assert.ok(few.meanAudited > 10 * full.meanAudited);
+  const strong = (beta: number): number =>
+    catchOf({ ...traffic, beta }, mismatch(0.56)).meanAudited;
+  near(strong(0.01), strong(1), 0.01);
+});
+
+test("coverage: simulated servers -> the formulas, within the stated error", () => {
+  for (const [detection, beta, runs] of [
+    [power, 0.1, 4000],
+    [mismatch(0.56), 0.1, 4000],
+    [mismatch(0.0565), 1, 4000],
+    [mismatch(0.0565), 0.1, 4000],
+    [mismatch(0.0085), 1, 4000],
+    [mismatch(0.06, 0.016), 0.1, 2000],
+    [drift(5, 4), 0.1, 4000],
+    [drift(0.5, 1), 0.1, 2000],
+    [drift(1, 2, 0.01), 0.1, 2000],
+  ] as const) {
+    const at = { ...traffic, beta };
+    const found = catchOf(at, detection);
+    const played = simulateCoverage(at, detection, runs, 5);
+    // 5% and 10% are the stated errors; the rest is three standard errors of the simulation.
+    near(found.meanPairs, meanOf(played).value, 0.05 + 3 / Math.sqrt(runs));
+    near(found.quantile(0.5), quantileOf(played, 0.5).value, 0.1 + 5 / Math.sqrt(runs));
+    near(found.quantile(0.9), quantileOf(played, 0.9).value, 0.05 + 4 / Math.sqrt(runs));
+    const pairs = found.quantile(0.8);
+    assert.ok(Math.abs(withinOf(played, pairs).value - 0.8) < 0.03 + 1.2 / Math.sqrt(runs));
+  }
+});
+
+test("coverage: the same seed -> the same runs; another one -> others", () => {
+  const play = (seed: number): readonly number[] => simulateCoverage(traffic, power, 20, seed);
+  assert.deepEqual(play(1), play(1));
+  assert.notDeepEqual(play(1), play(2));
+});
+
+test("coverage: a simulation that would not end -> an error that says what to change", () => {
+  const rare = { ...traffic, beta: 1e-6 };
+  assert.throws(
+    () => simulateCoverage(rare, mismatch(0.06, 0.016), 100, 1, 1e5),
+    (error) => error instanceof InvalidError && error.message.includes("fewer runs"),
+  );
+});
+
+test("coverage: solved epsilon and beta -> put back, they give the wanted confidence", () => {
+  for (const detection of [power, mismatch(0.0565), drift(3, 2)]) {
+    const pairs = 30_000;
+    const epsilon = solveEpsilon(traffic, detection, pairs, 0.999);
+    assert.ok(epsilon !== null);
+    near(catchOf({ ...traffic, epsilon }, detection).within(pairs), 0.999, 1e-5);
+    const beta = solveBeta(traffic, detection, pairs, 0.99);
+    near(catchOf({ ...traffic, beta }, detection).within(pairs), 0.99, 1e-2);
+  }
+  assert.equal(solveEpsilon(traffic, power, 10, 0.999), null);
+  assert.equal(solveBeta(traffic, power, 10, 0.999), 1);
+});
+
+test("coverage: a campaign -> any and all of independent servers", () => {
+  near(anyOf(0.1, 10), 1 - 0.9 ** 10, 1e-12);
+  near(allOf(0.9, 10), 0.9 ** 10, 1e-12);
+  near(anyOf(oneForAny(0.999, 100), 100), 0.999, 1e-12);
+  assert.equal(anyOf(1, 100), 1);
+});
+
+test("coverage: recomputation -> epsilon times the cost ratio of the fleet, never less than one", () => {
+  assert.deepEqual(recomputation(250_000, 1e-4, 0.2), { share: 1e-4 * 0.2, recomputers: 5 });
+  assert.equal(recomputation(10, 1e-4, 0.2).recomputers, 1);
+});
+
+const detections: fc.Arbitrary<Detection> = fc.oneof(
+  fc
+    .double({ min: 0.01, max: 1, noNaN: true })
+    .map((w): Detection => ({ kind: "power", power: w })),
+  fc
+    .tuple(
+      fc.double({ min: 0.05, max: 50, noNaN: true }),
+      fc.double({ min: 0, max: 9, noNaN: true }),
+    )
+    .map(([d, v]) => drift(d, v)),
+  fc.double({ min: 0.005, max: 0.9, noNaN: true }).map((m) => mismatch(m)),
+);
+
+test("coverage: any question -> a distribution that rises, and quantiles that invert it", () => {
+  fc.assert(
+    fc.property(
+      detections,
+      fc.double({ min: 1e-6, max: 1, noNaN: true }),
+      fc.double({ min: 1e-3, max: 1, noNaN: true }),
+      (detection, epsilon, beta) => {
+        const found = catchOf({ ...traffic, epsilon, beta }, detection);
+        let before = 0;
+        for (const chance of [0.01, 0.1, 0.5, 0.9, 0.999]) {
+          const pairs = found.quantile(chance);
+          assert.ok(pairs >= before * (1 - 1e-6), `${pairs} after ${before}`);
+          assert.ok(found.within(pairs) >= chance - 1e-6 && found.within(pairs) <= 1);
+          assert.ok(found.within(pairs * 2) >= found.within(pairs) - 1e-6);
+          before = pairs;
+        }
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test("coverage: binomial chances -> they sum to one", () => {
+  near(
+    binomial(500, 0.0085).reduce((sum, p) => sum + p, 0),
+    1,
+    1e-10,
+  );
+});
