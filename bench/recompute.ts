@@ -1,15 +1,18 @@
 /**
  * Bench 3: what recomputing a token costs against generating it, on the real engine with one thread.
- * Generation is the server's own loop (agent, draw, batching); recomputation is the recomputer's own
- * path: one teacher-forced prefill and the score of each token.
+ * Generation is an engine's own loop (draw, batching); recomputation is the recomputer's own path: one
+ * teacher-forced prefill, the candidates of each position and their draw. Both, for both bindings of
+ * llama.cpp; the server uses node-llama-cpp, the recomputer the native one.
  */
 import { openServingEngine } from "../src/adapter/llama/engine.ts";
+import { openNativeEngine } from "../src/adapter/llama/native-engine.ts";
 import { openReplayEngine } from "../src/adapter/llama/replay.ts";
 import { describeModel } from "../src/adapter/llama/describe.ts";
 import { drawToken, noiseLaw } from "../src/format/noise.ts";
 import { candidatesBeyond } from "../src/recomputer/replay.ts";
+import type { WhitelistEntry } from "../src/format/whitelist.ts";
+import type { ReplayEngine } from "../src/recomputer/engine.port.ts";
 import type { Engine } from "../src/server/engine.port.ts";
-import { defaultCalibration } from "../src/verification/calibration.ts";
 import { median } from "./support.ts";
 
 const params = { temperature: 1, topK: 64, topP: 1 };
@@ -40,12 +43,21 @@ function cpuMs(from: NodeJS.CpuUsage): number {
   return (user + system) / 1000;
 }
 
-/** CPU milliseconds per token of generation alone, four at once, and of recomputation; with ratios. */
-export async function benchRecompute(
-  model: string,
-  reps: number,
-  say: (text: string) => void,
-): Promise<object[]> {
+/** CPU milliseconds per output token of `work`, which makes or checks all of them once. */
+async function perToken(work: () => Promise<unknown>): Promise<number> {
+  const start = process.cpuUsage();
+  await work();
+  return cpuMs(start) / (prompts.length * tokensPerPair);
+}
+
+async function recompute(replay: ReplayEngine, pairs: readonly Pair[]): Promise<void> {
+  for (const [i, pair] of pairs.entries()) {
+    const positions = await replay.replay(pair.promptIds, pair.ids, 64 + candidatesBeyond);
+    positions.forEach((candidates, at) => drawToken(candidates, params, BigInt(i + 1), at));
+  }
+}
+
+async function entryOf(model: string): Promise<WhitelistEntry> {
   const found = await describeModel(model);
   const generation = {
     temperatureMax: 2,
@@ -54,7 +66,7 @@ export async function benchRecompute(
     maxTokens: 512,
     contextTokens: Math.min(1024, found.contextTokens),
   };
-  const entry = {
+  return {
     modelId: "bench",
     weights: found,
     tokenizerDigest: found.tokenizerDigest,
@@ -62,48 +74,73 @@ export async function benchRecompute(
     engine: found.engine,
     noiseLaw,
     generation,
-    calibration: defaultCalibration,
+    profile: Buffer.alloc(32),
     digest: Buffer.alloc(32),
   };
-  const { contextTokens } = generation;
-  const server = await openServingEngine(model, {
-    contextTokens,
-    topK: 64,
-    parallel: 4,
-    threads: 1,
-  });
-  const replay = await openReplayEngine(entry, model, { threads: 1 });
-  const [single, four, again]: [number[], number[], number[]] = [[], [], []];
-  for (let rep = 0; rep < reps; rep++) {
-    let start = process.cpuUsage();
-    const pairs: Pair[] = [];
+}
+
+/** One interleaved round: CPU ms per token of each way. The pairs are the library's. */
+async function round(engines: {
+  readonly library: Engine;
+  readonly native: Engine;
+  readonly replays: { readonly library: ReplayEngine; readonly native: ReplayEngine };
+}): Promise<number[]> {
+  const { library, native, replays } = engines;
+  let pairs: Pair[] = [];
+  const alone = async (engine: Engine): Promise<void> => {
+    pairs = [];
     for (const [i, text] of prompts.entries())
-      pairs.push(await generatePair(server, text, BigInt(i + 1)));
-    const count = prompts.length * tokensPerPair;
-    single.push(cpuMs(start) / count);
-    start = process.cpuUsage();
-    await Promise.all(prompts.map((text, i) => generatePair(server, text, BigInt(i + 9))));
-    four.push(cpuMs(start) / count);
-    start = process.cpuUsage();
-    for (const [i, pair] of pairs.entries()) {
-      const positions = await replay.replay(pair.promptIds, pair.ids, 64 + candidatesBeyond);
-      positions.forEach((candidates, at) => drawToken(candidates, params, BigInt(i + 1), at));
-    }
-    again.push(cpuMs(start) / count);
-    say(
-      `rep ${rep + 1}: alone ${single.at(-1)}, four at once ${four.at(-1)}, recomputed ${again.at(-1)}`,
-    );
-  }
-  await server.close();
-  await replay.close();
-  const [alone, batched, recomputed] = [median(single), median(four), median(again)];
+      pairs.push(await generatePair(engine, text, BigInt(i + 1)));
+  };
+  const four = (engine: Engine): Promise<unknown> =>
+    Promise.all(prompts.map((text, i) => generatePair(engine, text, BigInt(i + 9))));
   return [
+    await perToken(() => alone(native)),
+    await perToken(() => alone(library)),
+    await perToken(() => four(native)),
+    await perToken(() => four(library)),
+    await perToken(() => recompute(replays.native, pairs)),
+    await perToken(() => recompute(replays.library, pairs)),
+  ];
+}
+
+/** Medians of CPU milliseconds per output token, prompts included, and their ratios. */
+export async function benchRecompute(
+  model: string,
+  reps: number,
+  say: (text: string) => void,
+): Promise<object[]> {
+  const entry = await entryOf(model);
+  const { contextTokens } = entry.generation;
+  const serving = { contextTokens, topK: 64, parallel: 4, threads: 1 };
+  const open = (binding: "library" | "native"): Promise<ReplayEngine> =>
+    openReplayEngine(entry, model, { threads: 1, binding });
+  const library = await openServingEngine(model, serving);
+  const native = await openNativeEngine(model, serving);
+  const replays = { library: await open("library"), native: await open("native") };
+  const rounds: number[][] = [];
+  for (let rep = 0; rep < reps; rep++) {
+    const each = await round({ library, native, replays });
+    rounds.push(each);
+    say(`rep ${rep + 1}: ${each.map((ms) => ms.toFixed(3)).join(" ")}`);
+  }
+  for (const engine of [library, native, replays.library, replays.native]) await engine.close();
+  const column = (at: number): number => median(rounds.map((each) => each[at] ?? 0));
+  const [nativeAlone, alone] = [column(0), column(1)];
+  const [nativeFour, four] = [column(2), column(3)];
+  const [recomputed, byLibrary] = [column(4), column(5)];
+  return [
+    { binding: "node-llama-cpp", alone, "four at once": four, recomputation: byLibrary },
     {
-      "generation alone, CPU ms/token": alone,
-      "generation four at once": batched,
+      binding: "native",
+      alone: nativeAlone,
+      "four at once": nativeFour,
       recomputation: recomputed,
-      "recomputation / alone (aim <= 0.2)": recomputed / alone,
-      "recomputation / four at once": recomputed / batched,
+    },
+    {
+      binding: "native recomputation / node-llama-cpp's generation (aim <= 0.2)",
+      alone: recomputed / alone,
+      "four at once": recomputed / four,
     },
   ];
 }

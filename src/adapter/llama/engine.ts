@@ -1,6 +1,6 @@
 /** The server's engine on llama.cpp: sequences of one context, batched together. */
 import type { LlamaContext, LlamaContextSequence } from "node-llama-cpp";
-import { assert, InvalidError, UnavailableError } from "../../base/assert.ts";
+import { assert, UnavailableError } from "../../base/assert.ts";
 import type { Candidates } from "../../format/noise.ts";
 import type { Speller } from "../../format/output-rules.ts";
 import type { Prompt } from "../../format/pair.ts";
@@ -85,19 +85,8 @@ class LlamaEngine implements Engine, Owner {
     this.#topK = Math.min(options.topK, model.vocabulary.size);
   }
 
-  /**
-   * As the recomputer's. Throws InvalidError `prompt.too-long` besides, for a text that no tokenizer
-   * could fit into the context: llama.cpp takes seconds over some such texts, and all wait for it.
-   */
   promptIds(prompt: Prompt): number[] {
-    const bytes =
-      prompt.kind === "text"
-        ? Buffer.byteLength(prompt.text)
-        : prompt.messages.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0);
-    if (bytes > this.contextTokens * this.#model.longestToken) {
-      throw new InvalidError("prompt.too-long", "the prompt cannot fit the context");
-    }
-    return this.#model.promptIds(prompt);
+    return this.#model.promptIdsWithin(prompt, this.contextTokens);
   }
 
   isEndOfGeneration(id: number): boolean {

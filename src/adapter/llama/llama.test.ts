@@ -41,7 +41,7 @@ function entry(contextTokens: number, topKMax: number): WhitelistEntry {
     engine: "",
     noiseLaw: "",
     generation: { temperatureMax: 2, topPMin: 0, topKMax, maxTokens: 100, contextTokens },
-    calibration: { clip: 1, meanMax: 1, meanSpread: 1, tokenMax: 1, edge: 0, source: "" },
+    profile: Buffer.alloc(32),
     digest: Buffer.alloc(32),
   };
 }

@@ -1,6 +1,6 @@
 /** What the adapter reads from a GGUF file's metadata, checked. */
 import { open, type FileHandle } from "node:fs/promises";
-import { InvalidError } from "../../base/assert.ts";
+import { InvalidError, UnavailableError } from "../../base/assert.ts";
 import { parseGgufHeader, type GgufHeader, type GgufValue } from "../../format/gguf.ts";
 
 /** Numbers as in llama.cpp's `llama_token_type`. */
@@ -152,5 +152,16 @@ export async function readModelMetadata(path: string): Promise<ModelMetadata> {
     return modelMetadata(metadata);
   } finally {
     await file.close();
+  }
+}
+
+/** As `readModelMetadata`, for those about to load the file: UnavailableError `engine.load` for one that cannot be read. */
+export async function metadataOf(path: string): Promise<ModelMetadata> {
+  try {
+    return await readModelMetadata(path);
+  } catch (error) {
+    if (error instanceof InvalidError) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    throw new UnavailableError("engine.load", `"${path}" cannot be read: ${why}`, "none");
   }
 }

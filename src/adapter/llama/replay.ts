@@ -1,45 +1,57 @@
 /** The recomputer's engine on llama.cpp: teacher-forced prefill of prompt and output. */
-import type { LlamaContextSequence } from "node-llama-cpp";
 import { InvalidError, UnavailableError } from "../../base/assert.ts";
+import type { Logger } from "../../base/report.ts";
 import type { Candidates } from "../../format/noise.ts";
 import type { Speller } from "../../format/output-rules.ts";
 import type { Prompt } from "../../format/pair.ts";
 import type { WhitelistEntry } from "../../format/whitelist.ts";
 import type { OpenEngine, ReplayEngine } from "../../recomputer/engine.port.ts";
-import { askTop, asToken, candidatesOf, loadModel, why, type LoadedModel } from "./runtime.ts";
+import { openLibraryRunner } from "./replay-library.ts";
+import type { Runner } from "./replay-runner.ts";
 
 export interface ReplayOptions {
   readonly threads: number;
+  /**
+   * native: llama.cpp's C interface; library: node-llama-cpp, a little slower. By default
+   * native, and library where the binding does not fit the installed libraries.
+   */
+  readonly binding?: "native" | "library";
+  /** One of `cpuBuilds()`; the best one by default. Not with the library. */
+  readonly cpuBuild?: string;
+  /** Hears `engine.binding` when the library has to be used. */
+  readonly logger?: Logger;
 }
 
 class LlamaReplay implements ReplayEngine {
   readonly entry: WhitelistEntry;
-  readonly #model: LoadedModel;
-  readonly #sequence: LlamaContextSequence;
-  /** Replays share one sequence, one after the other. */
+  readonly #runner: Runner;
+  /** One replay after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  constructor(entry: WhitelistEntry, model: LoadedModel, sequence: LlamaContextSequence) {
+  constructor(entry: WhitelistEntry, runner: Runner) {
     this.entry = entry;
-    this.#model = model;
-    this.#sequence = sequence;
+    this.#runner = runner;
+  }
+
+  get vocabularySize(): number {
+    return this.#runner.text.vocabulary.size;
   }
 
   promptIds(prompt: Prompt): number[] {
-    return this.#model.promptIds(prompt);
+    return this.#runner.text.promptIds(prompt);
   }
 
   spell(ids: ArrayLike<number>): string {
-    return this.#model.vocabulary.spell(ids);
+    return this.#runner.text.vocabulary.spell(ids);
   }
 
   speller(): Speller {
-    return this.#model.vocabulary.speller();
+    return this.#runner.text.vocabulary.speller();
   }
 
   isEndOfGeneration(id: number): boolean {
-    return this.#model.isEndOfGeneration(id);
+    return this.#runner.text.isEndOfGeneration(id);
   }
 
   /** Throws InvalidError `replay.too-long`, `replay.no-prompt` or `token.unknown` for other ids. */
@@ -61,20 +73,8 @@ class LlamaReplay implements ReplayEngine {
     if (this.#closed) throw new UnavailableError("engine.down", "the engine is closed", "none");
     if (output.length === 0) return [];
     this.#check(prompt, output);
-    // Position i follows prompt and output[0..i-1]: the last id is drawn, never evaluated.
-    const first = prompt.length - 1;
-    const ids = [...prompt, ...output.slice(0, -1)];
-    const wanted = Math.min(count, this.#model.vocabulary.size);
-    const ask = askTop(wanted);
-    const input = ids.map((id, at) => (at < first ? asToken(id) : ask(id)));
-    try {
-      await this.#sequence.clearHistory();
-      const results = await this.#sequence.controlledEvaluate(input);
-      return output.map((_, i) => candidatesOf(results[first + i], wanted));
-    } catch (error) {
-      if (error instanceof UnavailableError) throw error;
-      throw new UnavailableError("engine.down", `llama.cpp failed: ${why(error)}`, "unknown");
-    }
+    const wanted = Math.min(count, this.#runner.text.vocabulary.size);
+    return this.#runner.positions(prompt, output, wanted);
   }
 
   #check(prompt: readonly number[], output: readonly number[]): void {
@@ -84,16 +84,48 @@ class LlamaReplay implements ReplayEngine {
       throw new InvalidError("replay.too-long", `${total} tokens exceed the context`);
     }
     // llama.cpp would fail as a whole on an id that does not exist.
-    for (const ids of [prompt, output]) for (const id of ids) this.#model.vocabulary.piece(id);
+    for (const ids of [prompt, output]) {
+      for (const id of ids) this.#runner.text.vocabulary.piece(id);
+    }
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     await this.#queue;
-    await this.#sequence.context.dispose();
-    await this.#model.close();
+    await this.#runner.close();
   }
+}
+
+/** Loaded when needed, so that a system without koffi's binary still has the library. */
+export const nativeLoader = {
+  load: (): Promise<typeof import("./replay-native.ts")> => import("./replay-native.ts"),
+};
+
+async function runnerFor(
+  contextTokens: number,
+  path: string,
+  options: ReplayOptions,
+): Promise<Runner> {
+  const { threads, binding, cpuBuild, logger } = options;
+  if (binding !== "library") {
+    try {
+      const { openNativeRunner } = await nativeLoader.load();
+      return await openNativeRunner(path, { contextTokens, threads, cpuBuild });
+    } catch (error) {
+      if (binding === "native" || cpuBuild !== undefined || !unfit(error)) throw error;
+      const why = error instanceof Error ? error.message : String(error);
+      logger?.log("warn", "engine.binding", { binding: "node-llama-cpp", slower: true, why });
+    }
+  }
+  return openLibraryRunner(path, { contextTokens, threads });
+}
+
+/** Whether an error says that the binding does not fit this system, rather than the model. */
+function unfit(error: unknown): boolean {
+  if (error instanceof InvalidError) return false;
+  if (!(error instanceof UnavailableError)) return true;
+  return error.code === "engine.abi" || error.code === "engine.no-binary";
 }
 
 /**
@@ -105,15 +137,7 @@ export async function openReplayEngine(
   path: string,
   options: ReplayOptions,
 ): Promise<ReplayEngine> {
-  const model = await loadModel(path);
-  try {
-    const { contextTokens } = entry.generation;
-    const context = await model.context({ contextTokens, sequences: 1, threads: options.threads });
-    return new LlamaReplay(entry, model, context.getSequence());
-  } catch (error) {
-    await model.close();
-    throw error;
-  }
+  return new LlamaReplay(entry, await runnerFor(entry.generation.contextTokens, path, options));
 }
 
 /**

@@ -12,12 +12,11 @@ import {
   type LlamaModel,
   type Token,
 } from "node-llama-cpp";
-import { assert, InvalidError, UnavailableError } from "../../base/assert.ts";
+import { assert, UnavailableError } from "../../base/assert.ts";
 import type { Candidates } from "../../format/noise.ts";
-import type { Prompt } from "../../format/pair.ts";
-import { readModelMetadata, type ModelMetadata } from "./metadata.ts";
-import { ChatTemplate } from "./template.ts";
-import { Vocabulary } from "./vocabulary.ts";
+import { metadataOf, type ModelMetadata } from "./metadata.ts";
+import { ModelText } from "./model-text.ts";
+import { replayBatch } from "./replay-runner.ts";
 
 /** The pinned version of node-llama-cpp (package.json). */
 const bindingVersion = "3.22.1";
@@ -63,55 +62,15 @@ interface ContextOptions {
   readonly threads: number;
 }
 
-export class LoadedModel {
-  readonly metadata: ModelMetadata;
-  readonly vocabulary: Vocabulary;
-  /** Bytes of prompt text that one token can stand for at most. */
-  readonly longestToken: number;
+export class LoadedModel extends ModelText {
   readonly #model: LlamaModel;
-  readonly #template: ChatTemplate | null;
 
   constructor(model: LlamaModel, metadata: ModelMetadata) {
+    super(metadata, {
+      tokenize: (text, special) => model.tokenize(text, special),
+      isEndOfGeneration: (id) => model.isEogToken(asToken(id)),
+    });
     this.#model = model;
-    this.metadata = metadata;
-    const { tokenizer, template } = metadata;
-    this.vocabulary = new Vocabulary(tokenizer, (id) => this.isEndOfGeneration(id));
-    this.longestToken = tokenizer.tokens.reduce(
-      (longest, token) => Math.max(longest, Buffer.byteLength(token)),
-      1,
-    );
-    const nameOf = (id: number | null): string => (id === null ? "" : (tokenizer.tokens[id] ?? ""));
-    const tokens = { bos: nameOf(tokenizer.bosId), eos: nameOf(tokenizer.eosId) };
-    this.#template = template === null ? null : new ChatTemplate(template, tokens);
-  }
-
-  isEndOfGeneration(id: number): boolean {
-    return this.#model.isEogToken(asToken(id));
-  }
-
-  /**
-   * Ids of a prompt. Chat: the template's text, in which special tokens are recognised. Text: plain
-   * characters only. Both begin with the beginning-of-sequence token where the model asks for it.
-   * Throws InvalidError `template.none`, `template.render`, `prompt.empty`.
-   */
-  promptIds(prompt: Prompt): number[] {
-    const ids: number[] =
-      prompt.kind === "chat"
-        ? this.#model.tokenize(this.#chatText(prompt), true)
-        : this.#model.tokenize(prompt.text, false);
-    const { bosId, addBos } = this.metadata.tokenizer;
-    const withBos = addBos && bosId !== null && ids[0] !== bosId ? [bosId, ...ids] : ids;
-    if (withBos.length === 0) {
-      throw new InvalidError("prompt.empty", "the prompt has no tokens");
-    }
-    return withBos;
-  }
-
-  #chatText(prompt: Prompt & { kind: "chat" }): string {
-    if (this.#template === null) {
-      throw new InvalidError("template.none", "the model has no chat template");
-    }
-    return this.#template.render(prompt.messages);
   }
 
   /**
@@ -125,7 +84,7 @@ export class LoadedModel {
         sequences: options.sequences,
         // node-llama-cpp keeps one place free and would silently drop the beginning beyond that.
         contextSize: options.contextTokens + 1,
-        batchSize: 128,
+        batchSize: replayBatch,
         threads: { ideal: options.threads, min: options.threads },
         flashAttention: false,
         failedCreationRemedy: false,
@@ -145,10 +104,7 @@ export class LoadedModel {
  * Throws UnavailableError `engine.load`, InvalidError `gguf.*`, `model.*` or `template.syntax`.
  */
 export async function loadModel(path: string): Promise<LoadedModel> {
-  const metadata = await readModelMetadata(path).catch((error: unknown) => {
-    if (error instanceof InvalidError) throw error;
-    throw new UnavailableError("engine.load", `"${path}" cannot be read: ${why(error)}`, "none");
-  });
+  const metadata = await metadataOf(path);
   const llama = await llamaRuntime();
   let model: LlamaModel;
   try {
