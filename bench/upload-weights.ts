@@ -7,7 +7,8 @@ import { openPolicy, whitelisted } from "../tests/support.ts";
 const chunks = 2048;
 export const benchSize = chunks * limits.weightsChunk;
 export const benchChunk = Buffer.alloc(limits.weightsChunk, 0x5a);
-export const benchTree = new MerkleTree(Array.from({ length: chunks }, () => leafHash(benchChunk)));
+const leaf = leafHash(benchChunk);
+export const benchTree = new MerkleTree(Array.from({ length: chunks }, () => leaf));
 
 /** An entry for those weights (its signatures are those of a small stand-in). */
 export function benchEntry(): WhitelistEntry {

@@ -273,3 +273,25 @@ test("link: a depot that speaks first over TLS, dialled in bulk -> its link is c
   assert.equal(wire.closed, seen.length === 0);
   wire.close("done");
 });
+
+test("link: small and large writes, some in one turn -> they leave in order", async () => {
+  const [near, far] = duplexPair();
+  const wire = wireOver(near, { role: "depot", name: "d" });
+  const got: Buffer[] = [];
+  far.on("data", (bytes: Buffer) => got.push(bytes));
+  const sent: Buffer[] = [];
+  const send = (length: number): void => {
+    const bytes = Buffer.alloc(length, sent.length + 1);
+    sent.push(bytes);
+    wire.sendRaw(bytes);
+  };
+  for (const length of [16, 100, 70_000, 1, 65_536, 65_537, 2, 3]) send(length);
+  await new Promise((resolve) => setImmediate(resolve));
+  for (const length of [4, 80_000, 5]) send(length);
+  const whole = Buffer.concat(sent);
+  while (got.reduce((sum, { length }) => sum + length, 0) < whole.length) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.deepEqual(Buffer.concat(got), whole);
+  wire.close("done");
+});

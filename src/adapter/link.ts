@@ -12,6 +12,9 @@ import {
 } from "../format/link.ts";
 import type { Peer, Wire } from "../format/wire.ts";
 
+/** Writes above this leave on their own: to gather them, TLS would copy them all into one buffer. */
+const gatheredMax = 65_536;
+
 /**
  * Wraps a duplex stream as a Wire. A malformed frame, a throwing handler of kind InvalidError, or
  * an error of the stream closes it; any other exception from a handler is a bug and is rethrown.
@@ -60,6 +63,10 @@ class StreamWire implements Wire {
   #reason = "";
   #onFrame: ((frame: Frame) => void) | null = null;
   readonly #onClose: ((reason: string) => void)[] = [];
+  /** One for all receptions: a closure for each would be garbage at every 16 KiB of TLS. */
+  readonly #deliver = (frame: Frame): void => {
+    if (!this.#closed) this.#onFrame?.(frame);
+  };
   #waiters: { resolve: () => void; reject: (error: Error) => void }[] = [];
 
   /** `pushed`: bytes come as the stream's data; else by `advance`, already in the decoder's space. */
@@ -70,9 +77,7 @@ class StreamWire implements Wire {
     stream.pause();
     if (pushed) {
       stream.on("data", (bytes: Buffer) => {
-        this.#receive((onFrame) => {
-          decoder.push(bytes, onFrame);
-        });
+        this.#receive(bytes);
       });
     }
     stream.on("drain", () => {
@@ -97,17 +102,15 @@ class StreamWire implements Wire {
       this.close("the peer spoke before it was asked");
       return;
     }
-    this.#receive((onFrame) => {
-      this.#decoder.advance(length, onFrame);
-    });
+    this.#receive(length);
   }
 
-  #receive(decode: (onFrame: (frame: Frame) => void) => void): void {
+  /** Bytes, or how many of them are already in the decoder's space. */
+  #receive(come: Buffer | number): void {
     if (this.#closed) return;
     try {
-      decode((frame) => {
-        if (!this.#closed) this.#onFrame?.(frame);
-      });
+      if (typeof come === "number") this.#decoder.advance(come, this.#deliver);
+      else this.#decoder.push(come, this.#deliver);
     } catch (error) {
       if (!(error instanceof InvalidError)) throw error;
       this.close(`${error.code}: ${error.message}`);
@@ -146,15 +149,28 @@ class StreamWire implements Wire {
 
   sendRaw(frames: Uint8Array, taken?: () => void): boolean {
     if (this.#closed) return false;
+    if (frames.length > gatheredMax) {
+      this.#flush();
+      return this.#write(frames, taken);
+    }
     // What is sent within one turn of the event loop leaves with one system call.
     if (!this.#corked) {
       this.#corked = true;
       this.#stream.cork();
       process.nextTick(() => {
-        this.#corked = false;
-        this.#stream.uncork();
+        this.#flush();
       });
     }
+    return this.#write(frames, taken);
+  }
+
+  #flush(): void {
+    if (!this.#corked) return;
+    this.#corked = false;
+    this.#stream.uncork();
+  }
+
+  #write(frames: Uint8Array, taken: (() => void) | undefined): boolean {
     if (taken === undefined) return this.#stream.write(frames);
     return this.#stream.write(frames, (error) => {
       if (error === null || error === undefined) taken();

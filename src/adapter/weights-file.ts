@@ -19,28 +19,29 @@ export async function openWeightsFile(path: string, modelId: string): Promise<We
     throw new UnavailableError("weights.empty", `${path} is empty`, "none");
   }
   const chunkBytes = limits.weightsChunk;
-  const read = (index: number): Promise<Buffer> => readChunk(file, index, chunkBytes, sizeBytes);
+  const read = (index: number, into: Buffer): Promise<Buffer> => {
+    const length = Math.min(chunkBytes, sizeBytes - index * chunkBytes);
+    return readFully(file, into.subarray(0, length), index * chunkBytes);
+  };
   const leaves: Buffer[] = [];
-  for (let at = 0; at * chunkBytes < sizeBytes; at++) leaves.push(leafHash(await read(at)));
+  const into = Buffer.allocUnsafeSlow(Math.min(chunkBytes, sizeBytes));
+  for (let at = 0; at * chunkBytes < sizeBytes; at++) leaves.push(leafHash(await read(at, into)));
   const tree = new MerkleTree(leaves);
   return {
     modelId,
     sizeBytes,
     chunkBytes,
     root: tree.root,
-    chunk: async (index) => ({ data: await read(index), proof: tree.proof(index) }),
+    chunk: async (index, memory) => ({
+      data: await read(index, memory),
+      proof: tree.proof(index),
+    }),
     close: () => file.close(),
   };
 }
 
-async function readChunk(
-  file: FileHandle,
-  index: number,
-  chunkBytes: number,
-  sizeBytes: number,
-): Promise<Buffer> {
-  const at = index * chunkBytes;
-  const data = Buffer.allocUnsafeSlow(Math.min(chunkBytes, sizeBytes - at));
+/** Fills `data` from position `at`. */
+async function readFully(file: FileHandle, data: Buffer, at: number): Promise<Buffer> {
   let filled = 0;
   while (filled < data.length) {
     const { bytesRead } = await file.read(data, filled, data.length - filled, at + filled);

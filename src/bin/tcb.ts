@@ -1,6 +1,6 @@
 /**
  * `npm run tcb`: the trusted computing base of each process, as its import closure: files, lines and
- * npm packages. Dynamic imports count, type-only imports do not.
+ * npm packages. Dynamic imports and programs of threads (`*-worker.ts`) count, type-only imports do not.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -27,9 +27,9 @@ export interface Closure {
 
 function importsOf(text: string): string[] {
   const found = text.matchAll(
-    /^\s*(?:import|export)\s+(?!type\b)[^"';]*?from\s+"([^"]+)"|^\s*import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)/gm,
+    /^\s*(?:import|export)\s+(?!type\b)[^"';]*?from\s+"([^"]+)"|^\s*import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"\s*\)|\bnew URL\("(\.[^"]+-worker\.ts)"/gm,
   );
-  return [...found].map((match) => match[1] ?? match[2] ?? match[3] ?? "");
+  return [...found].map((match) => match[1] ?? match[2] ?? match[3] ?? match[4] ?? "");
 }
 
 /** The import closure of `entry` (a path from the package root). */

@@ -6,7 +6,13 @@ export interface WeightsFile {
   readonly chunkBytes: number;
   /** Root of the RFC 6962 tree over the chunks. */
   readonly root: Buffer;
-  /** Chunk `index` and its audit path, bottom first. Throws UnavailableError when unreadable. */
-  chunk(index: number): Promise<{ readonly data: Buffer; readonly proof: readonly Buffer[] }>;
+  /**
+   * Chunk `index` and its audit path, bottom first. The data lies at the start of `into` (at least
+   * `chunkBytes` long), or in memory that never changes. Throws UnavailableError when unreadable.
+   */
+  chunk(
+    index: number,
+    into: Buffer,
+  ): Promise<{ readonly data: Buffer; readonly proof: readonly Buffer[] }>;
   close(): Promise<void>;
 }

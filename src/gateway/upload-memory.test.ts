@@ -4,6 +4,8 @@ import fc from "fast-check";
 import { BugError } from "../base/assert.ts";
 import { ChunkMemory } from "./upload-memory.ts";
 
+const fresh = (bytes: number): Buffer => Buffer.allocUnsafeSlow(bytes);
+
 test("chunk memory: any order of take and release -> no two takers share a byte", () => {
   const step = fc.oneof(
     fc.record({ take: fc.integer({ min: 0, max: 40 }) }),
@@ -11,7 +13,7 @@ test("chunk memory: any order of take and release -> no two takers share a byte"
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const memory = new ChunkMemory(32, 3);
+      const memory = new ChunkMemory(32, 3, fresh);
       const held: { bytes: Buffer; mark: number }[] = [];
       steps.forEach((what, mark) => {
         if ("take" in what) {
@@ -29,30 +31,30 @@ test("chunk memory: any order of take and release -> no two takers share a byte"
 });
 
 test("chunk memory: a released slot -> the next taker gets it, no new memory", () => {
-  const memory = new ChunkMemory(32, 2);
+  const memory = new ChunkMemory(32, 2, fresh);
   const first = memory.take(32);
   const second = memory.take(10);
-  assert.equal(memory.free, false);
+  assert.equal(memory.free, 0);
   memory.release(first);
-  assert.equal(memory.free, true);
+  assert.equal(memory.free, 1);
   assert.equal(memory.take(20).buffer, first.buffer);
   assert.notEqual(first.buffer, second.buffer);
 });
 
 test("chunk memory: no slot free, or too long -> memory of its own, whose release frees nothing", () => {
-  const memory = new ChunkMemory(32, 1);
+  const memory = new ChunkMemory(32, 1, fresh);
   const long = memory.take(33);
-  assert.equal(memory.free, true);
+  assert.equal(memory.free, 1);
   const slot = memory.take(32);
   const extra = memory.take(32);
   assert.notEqual(extra.buffer, slot.buffer);
   memory.release(extra);
   memory.release(long);
-  assert.equal(memory.free, false);
+  assert.equal(memory.free, 0);
 });
 
 test("chunk memory: a slot released twice -> a bug, not a slot with two owners", () => {
-  const memory = new ChunkMemory(32, 1);
+  const memory = new ChunkMemory(32, 1, fresh);
   const slot = memory.take(1);
   memory.release(slot);
   assert.throws(() => {

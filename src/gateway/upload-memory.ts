@@ -3,7 +3,7 @@
  * for each chunk would halve the weights path, for the kernel zeroes every new page.
  *
  * A slot is with the link while it is being filled, then with the upload while it is checked and
- * forwarded, and free once `release` was called: never two of these at a time.
+ * hashed and forwarded, and free once `release` was called: never two of these at a time.
  */
 import { assert } from "../base/assert.ts";
 
@@ -15,16 +15,20 @@ interface Slot {
 export class ChunkMemory {
   readonly #slots: readonly Slot[];
 
-  /** `count` slots of `slotBytes` each. */
-  constructor(slotBytes: number, count: number) {
-    this.#slots = Array.from({ length: count }, () => {
-      return { bytes: Buffer.allocUnsafeSlow(slotBytes), free: true };
-    });
+  readonly #allocate: (bytes: number) => Buffer;
+
+  /** `count` slots of `slotBytes` each; all memory comes from `allocate`. */
+  constructor(slotBytes: number, count: number, allocate: (bytes: number) => Buffer) {
+    this.#allocate = allocate;
+    this.#slots = Array.from({ length: count }, () => ({ bytes: allocate(slotBytes), free: true }));
   }
 
-  /** Whether a slot is free: if not, stop the sender. */
-  get free(): boolean {
-    return this.#slots.some((slot) => slot.free);
+  /**
+   * How many slots are free. At one, stop the sender: what a link had already received when it was
+   * stopped (TLS decrypts up to 64 KiB at a time) still needs a slot.
+   */
+  get free(): number {
+    return this.#slots.reduce((count, slot) => count + (slot.free ? 1 : 0), 0);
   }
 
   /**
@@ -33,7 +37,7 @@ export class ChunkMemory {
    */
   take(length: number): Buffer {
     const slot = this.#slots.find(({ bytes, free }) => free && length <= bytes.length);
-    if (slot === undefined || length === 0) return Buffer.allocUnsafeSlow(length);
+    if (slot === undefined || length === 0) return this.#allocate(length);
     slot.free = false;
     return slot.bytes.subarray(0, length);
   }

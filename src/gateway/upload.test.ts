@@ -5,17 +5,22 @@ import { setImmediate as turn } from "node:timers/promises";
 import { duplexPair } from "node:stream";
 import fc from "fast-check";
 import { wireOver } from "../adapter/link.ts";
+import { UnavailableError } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
+import { leafHash } from "../base/merkle.ts";
 import { encodeChunk, encodeOffer } from "../format/depot-link.ts";
 import { encodeFrame, frameType } from "../format/link.ts";
 import type { Peer, Wire } from "../format/wire.ts";
 import { chunked, whitelisted } from "../../tests/support.ts";
+import type { ChunkHasher } from "./chunk-hasher.port.ts";
 import { BitCounter } from "./counter.ts";
 import { uploadWeights } from "./upload.ts";
 
 const chunkBytes = 4096;
 const count = 24;
-const weights = Buffer.from(Array.from({ length: count * chunkBytes - 5 }, (_, i) => (i * 7) >> 3));
+const weights = Buffer.from(
+  Array.from({ length: count * chunkBytes - 5 }, (_, i) => ((i * 7) >> 3) ^ (i >> 12)),
+);
 const { entry } = whitelisted("m", weights, chunkBytes);
 const { chunks, tree } = chunked(weights, chunkBytes);
 const still: Clock = {
@@ -67,18 +72,39 @@ class SlowServer implements Wire {
   }
 }
 
-function begin() {
+/** A hasher that hashes when told to, in order, what then lies in the memory. */
+class LateHasher implements ChunkHasher {
+  readonly waiting: { readonly data: Buffer; readonly done: (leaf: Buffer | Error) => void }[] = [];
+
+  allocate(bytes: number): Buffer {
+    return Buffer.alloc(bytes);
+  }
+  leafHash(data: Buffer, done: (leaf: Buffer | Error) => void): void {
+    this.waiting.push({ data, done });
+  }
+  hash(error?: Error): void {
+    const next = this.waiting.shift();
+    next?.done(error ?? leafHash(next.data));
+  }
+  close(): void {
+    return;
+  }
+}
+
+function begin(hasher?: ChunkHasher) {
   const [near, far] = duplexPair({ highWaterMark: 8192 });
+  const depot = wireOver(near, { role: "depot", name: "d1" });
   const server = new SlowServer();
   const counter = new BitCounter(weights.length);
   const upload = uploadWeights({
     gateway: "g1",
     entry,
-    depot: wireOver(near, { role: "depot", name: "d1" }),
+    depot,
     server,
     counter,
     clock: still,
     stallMs: 1,
+    ...(hasher === undefined ? {} : { hasher }),
   });
   const settled = upload.then(
     () => null,
@@ -87,11 +113,100 @@ function begin() {
   far.resume();
   const offer = encodeOffer({ sizeBytes: BigInt(weights.length), chunkBytes });
   far.write(encodeFrame(frameType.offer, 0n, offer));
-  return { far, server, counter, upload, settled };
+  return { far, depot, server, counter, settled };
 }
 
 const chunkFrame = (index: number, data = chunks[index] ?? Buffer.alloc(0)): Buffer =>
   encodeFrame(frameType.chunk, BigInt(index), encodeChunk(tree.proof(index), data));
+
+test("upload: a slow server and a slow hasher, at any pace -> the bytes it takes are the bytes that were checked", async () => {
+  const pace = fc.array(fc.tuple(fc.nat({ max: 3 }), fc.nat({ max: 3 })), {
+    minLength: 8,
+    maxLength: 40,
+  });
+  await fc.assert(
+    fc.asyncProperty(pace, async (steps) => {
+      const hasher = new LateHasher();
+      const { far, server, settled } = begin(hasher);
+      for (let index = 0; index + 1 < count; index++) far.write(chunkFrame(index));
+      // DONE is in before the last chunk was checked.
+      far.end(Buffer.concat([chunkFrame(count - 1), encodeFrame(frameType.done, 0n)]));
+      for (let i = 0; server.got.length < count; i++) {
+        assert.ok(i < 10_000, "all chunks come");
+        const [hashes, takes] = steps[i % steps.length] ?? [1, 1];
+        for (let n = hashes + (i % steps.length === 0 ? 1 : 0); n > 0; n--) hasher.hash();
+        for (let n = takes + (i % steps.length === 0 ? 1 : 0); n > 0; n--) server.take();
+        await turn();
+      }
+      assert.equal(await settled, null);
+      assert.ok(Buffer.concat(server.got).equals(weights), "the bytes of the weights");
+      far.destroy();
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test("upload: hashes are under way -> nothing was forwarded, and the depot is stopped", async () => {
+  const hasher = new LateHasher();
+  const { far, server, counter } = begin(hasher);
+  let written = 0;
+  for (let index = 0; index < count; index++) far.write(chunkFrame(index), () => written++);
+  for (let i = 0; i < 200; i++) await turn();
+  assert.ok(hasher.waiting.length > 0 && hasher.waiting.length < count / 2);
+  assert.ok(written < count, "the depot's link is full");
+  assert.equal(server.waiting.length, 0);
+  assert.equal(counter.forwardedBits, 0n);
+  hasher.hash();
+  assert.equal(server.waiting.length, 1);
+  assert.equal(counter.forwardedBits, BigInt(8 * chunkBytes));
+  far.destroy();
+});
+
+test("upload: the hasher is lost -> the upload fails, and chunks without a hash are never forwarded", async () => {
+  const hasher = new LateHasher();
+  const { far, server, counter, settled } = begin(hasher);
+  far.write(Buffer.concat([chunkFrame(0), chunkFrame(1), chunkFrame(2)]));
+  while (hasher.waiting.length < 3) await turn();
+  hasher.hash();
+  hasher.hash(new UnavailableError("hasher.lost", "it broke", "none"));
+  assert.equal(((await settled) as { code?: unknown }).code, "hasher.lost");
+  // Even a hash that comes after all changes nothing.
+  hasher.hash();
+  while (server.waiting.length > 0) server.take();
+  assert.deepEqual(server.got, chunks.slice(0, 1));
+  assert.equal(counter.forwardedBits, BigInt(8 * chunkBytes));
+  far.destroy();
+});
+
+test("upload: the depot is lost while the last hashes are under way -> the upload ends well; earlier -> it fails", async () => {
+  for (const sent of [count, count - 1]) {
+    const hasher = new LateHasher();
+    const { far, depot, server, settled } = begin(hasher);
+    for (let index = 0; index < sent; index++) {
+      far.write(chunkFrame(index));
+      while (hasher.waiting.length === 0) await turn();
+      if (index + 1 < sent) hasher.hash();
+      while (server.waiting.length > 0) server.take();
+    }
+    depot.close("it went away");
+    hasher.hash();
+    far.destroy();
+    const error = (await settled) as { code?: unknown } | null;
+    assert.equal(error?.code, sent === count ? undefined : "upload.lost");
+  }
+});
+
+test("upload: a hash that is not the chunk's -> it is neither forwarded nor counted", async () => {
+  const hasher = new LateHasher();
+  const { far, server, counter, settled } = begin(hasher);
+  far.write(chunkFrame(0));
+  while (hasher.waiting.length === 0) await turn();
+  hasher.waiting[0]?.done(Buffer.alloc(32));
+  assert.equal(((await settled) as { code?: unknown }).code, "upload.bad-chunk");
+  assert.equal(server.waiting.length, 0);
+  assert.equal(counter.forwardedBits, 0n);
+  far.destroy();
+});
 
 test("upload: a slow server, at any pace -> the bytes it takes are the bytes that were checked", async () => {
   const pace = fc.array(fc.nat({ max: 3 }), { minLength: 8, maxLength: 40 });
@@ -106,12 +221,13 @@ test("upload: a slow server, at any pace -> the bytes it takes are the bytes tha
         at = end;
       }
       for (let i = 0; server.got.length < count; i++) {
+        assert.ok(i < 10_000, "all chunks come");
         for (let n = steps[i % steps.length] ?? 0; n > 0; n--) server.take();
         if (i % steps.length === 0) server.take();
         await turn();
       }
       assert.equal(await settled, null);
-      assert.deepEqual(Buffer.concat(server.got), weights);
+      assert.ok(Buffer.concat(server.got).equals(weights), "the bytes of the weights");
       far.destroy();
     }),
     { numRuns: 40 },
