@@ -2,22 +2,32 @@
  * `npm run bench -- <which>`: measures, prints a table and the ratios that docs/PERFORMANCE.md records.
  * Nothing here is a test and nothing fails by being slow.
  */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { largeShape, weightTypes, writeArithmeticModel } from "./arithmetic-model.ts";
+import { benchFalseAlarms } from "./false-alarms.ts";
 import { benchGateway } from "./gateway.ts";
 import { benchRecompute } from "./recompute.ts";
 import { benchUpload } from "./upload.ts";
 
-const usage = `npm run bench -- gateway|upload|recompute [options]
+const usage = `npm run bench -- gateway|upload|recompute|false-alarms [options]
 
   gateway    router and gateway against node:http, undici and nginx (needs wrk; nginx if there)
   upload     the weights path against SHA-256 and AES-256-GCM on one core
   recompute  recomputation per token against generation per token
+  false-alarms  SIMULATION of the sequential verdicts: false alarms against the bound, delays
 
   --reps N           repetitions, medians are reported (default 3)
   --seconds N        length of each closed or open loop (default 4)
   --connections N    connections of the closed loops (default 256)
   --tick-ms N        release tick (default 20)
   --model FILE       model of the recompute bench (default models/weir-demo.gguf)
+  --arithmetic TYPE  recompute: a random model of 160 million weights instead (F32 F16 BF16 Q8_0 Q4_0)
+  --seed N           false-alarms: seed of the simulation (default 1)
+  --runs N           false-alarms: runs of each honest stream (default 500)
+  --pairs N          false-alarms: audited pairs in each run (default 1000)
   --json             print JSON instead of a table
   --help
 `;
@@ -30,6 +40,10 @@ const { values, positionals } = parseArgs({
     connections: { type: "string", default: "256" },
     "tick-ms": { type: "string", default: "20" },
     model: { type: "string", default: "models/weir-demo.gguf" },
+    arithmetic: { type: "string" },
+    seed: { type: "string", default: "1" },
+    runs: { type: "string", default: "500" },
+    pairs: { type: "string", default: "1000" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -82,7 +96,33 @@ if (values.help || which === undefined) {
 } else if (which === "upload") {
   table(await benchUpload(reps, say));
 } else if (which === "recompute") {
-  table(await benchRecompute(values.model, reps, say));
+  const wanted = values.arithmetic;
+  if (wanted === undefined) table(await benchRecompute(values.model, reps, say));
+  else {
+    const type = weightTypes.find((known) => known === wanted);
+    if (type === undefined)
+      throw new Error(`--arithmetic must be one of ${weightTypes.join(", ")}`);
+    const folder = mkdtempSync(join(tmpdir(), "weir-bench-"));
+    try {
+      const model = join(folder, "arithmetic.gguf");
+      const weights = writeArithmeticModel(values.model, model, type, largeShape);
+      say(`${weights} random weights, ${type}`);
+      table(await benchRecompute(model, reps, say));
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+} else if (which === "false-alarms") {
+  const size = (name: "seed" | "runs" | "pairs"): number => {
+    const value = Number(values[name]);
+    if (Number.isSafeInteger(value) && value >= 1) return value;
+    throw new Error(`--${name} must be a positive integer: ${values[name]}`);
+  };
+  const sizes = { seed: size("seed"), runs: size("runs"), pairs: size("pairs") };
+  const { level, runLength, delay, choices } = benchFalseAlarms(sizes, say);
+  if (values.json)
+    console.log(JSON.stringify({ sizes, level, runLength, delay, choices }, null, 2));
+  else [level, runLength, delay, choices].forEach(table);
 } else {
   console.error(`unknown bench "${which}"\n\n${usage}`);
   process.exitCode = 2;
