@@ -24,6 +24,9 @@ const common = {
   nonce: "0f".repeat(16),
 };
 const shutdown: Order = { action: "shutdown", ...common };
+const sample: Order = { action: "sample", ...common, epsilon: 0.5 };
+const recheck: Order = { action: "recheck", ...common };
+const quarantine: Order = { action: "quarantine", ...common };
 const release: Order = { action: "release", ...common, halt: "ab".repeat(32) };
 
 /** An order as its signer might wrongly write it. */
@@ -37,11 +40,22 @@ test("order: sealed by whoever may give it -> opened, with digest and signer", (
   assert.deepEqual(opened.order, shutdown);
   assert.equal(opened.signer, publicKeyHex(recomputer));
   assert.deepEqual(openOrder(sealOrder(release, operator), allowed).order, release);
+  for (const order of [sample, recheck, quarantine]) {
+    assert.deepEqual(openOrder(sealOrder(order, recomputer), allowed).order, order);
+    assert.throws(() => openOrder(sealOrder(order, operator), allowed), {
+      code: "order.signature",
+    });
+  }
 });
 
 test("order: the vector of spec/order.md -> the same bytes and digest", () => {
   const opened = openOrder(sealOrder(shutdown, recomputer), allowed);
   assert.equal(opened.digest, "f232dd493f37893b1215ac05f52ff917f31f91f50f5b7ad1bf77ecd966c4a60d");
+});
+
+test("order: the second vector of spec/order.md -> the same digest", () => {
+  const opened = openOrder(sealOrder(sample, recomputer), allowed);
+  assert.equal(opened.digest, "306e5c6b63eac8e1b785b2cf1f84b80220e27054559120d82c57604c34948555");
 });
 
 test("order: signed by somebody else, or for another action -> order.signature", () => {
@@ -61,6 +75,12 @@ test("order: wrong fields -> InvalidError that names them", () => {
   const bad: [unknown, RegExp][] = [
     [{ ...shutdown, action: "explode" }, /unknown action/],
     [{ ...shutdown, halt: "ab".repeat(32) }, /unknown field "halt"/],
+    [{ ...shutdown, epsilon: 1 }, /unknown field "epsilon"/],
+    [{ ...recheck, epsilon: 1 }, /unknown field "epsilon"/],
+    [{ ...quarantine, halt: "ab".repeat(32) }, /unknown field "halt"/],
+    [{ ...sample, epsilon: 0 }, /order\.epsilon must be above 0/],
+    [{ ...sample, epsilon: 1.5 }, /order\.epsilon/],
+    [{ ...recheck, action: "sample" }, /order\.epsilon/],
     [{ ...shutdown, gateway: 1 }, /order\.gateway/],
     [{ ...shutdown, issuedMs: -1 }, /order\.issuedMs/],
     [{ ...shutdown, nonce: "0F".repeat(16) }, /hex/],
@@ -92,6 +112,7 @@ test("order: any damage to a sealed order -> InvalidError, or an order that was 
 test("order result: encode then decode -> the same; anything else -> order.result", () => {
   const results: OrderResult[] = [
     { kind: "obeyed", detail: "" },
+    { kind: "already-obeyed", detail: "" },
     { kind: "already-halted", detail: "" },
     { kind: "already-released", detail: "" },
     { kind: "refused", detail: "nobody signed this" },
@@ -100,7 +121,7 @@ test("order result: encode then decode -> the same; anything else -> order.resul
     assert.deepEqual(decodeOrderResult(encodeOrderResult(result)), result);
   }
   assert.equal(
-    encodeOrderResult(results[3] ?? results[0]!).toString(),
+    encodeOrderResult(results[4] ?? results[0]!).toString(),
     "refused: nobody signed this",
   );
   fc.assert(

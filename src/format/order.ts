@@ -1,6 +1,7 @@
 /**
- * Signed orders to a gateway, spec/order.md: `shutdown` from a recomputer, `release` from an
- * operator. (Two-party orders replace these; the forms and the checks stay.)
+ * Signed orders to a gateway, spec/order.md: `sample`, `recheck`, `quarantine` and `shutdown` from a
+ * recomputer, `release` from an operator. (Two-party orders replace these; the forms and the checks
+ * stay.)
  */
 import type { KeyObject } from "node:crypto";
 import { InvalidError } from "../base/assert.ts";
@@ -12,26 +13,47 @@ import { Fields, parseJson } from "./json.ts";
 
 export const orderType = "application/vnd.weir.order+json;v=1";
 
-/** Halts one gateway. `nonce` (16 bytes of hex) makes each order unique. */
-export interface ShutdownOrder {
+interface OrderBase {
+  readonly gateway: string;
+  readonly reason: string;
+  readonly issuedMs: number;
+  /** 16 bytes of hex: makes each order unique. */
+  readonly nonce: string;
+}
+
+/** Halts one gateway. */
+export interface ShutdownOrder extends OrderBase {
   readonly action: "shutdown";
-  readonly gateway: string;
-  readonly reason: string;
-  readonly issuedMs: number;
-  readonly nonce: string;
 }
 
-/** Ends exactly one halt: `halt` is the digest of the shutdown order, so it cannot be replayed. */
-export interface ReleaseOrder {
+/** Keeps at least this share of pairs, above 0 and up to 1, until a release. */
+export interface SampleOrder extends OrderBase {
+  readonly action: "sample";
+  readonly epsilon: number;
+}
+
+/** Sends every complete pair that the ring still holds and that was not sent. */
+export interface RecheckOrder extends OrderBase {
+  readonly action: "recheck";
+}
+
+/** Holds each reply until its pair has passed, until a release. */
+export interface QuarantineOrder extends OrderBase {
+  readonly action: "quarantine";
+}
+
+/**
+ * Ends exactly one halt, quarantine or raised epsilon: `halt` is the digest of the order that made
+ * it, so a release cannot be replayed.
+ */
+export interface ReleaseOrder extends OrderBase {
   readonly action: "release";
-  readonly gateway: string;
   readonly halt: string;
-  readonly reason: string;
-  readonly issuedMs: number;
-  readonly nonce: string;
 }
 
-export type Order = ShutdownOrder | ReleaseOrder;
+/** What a recomputer may order. */
+export type RecomputerOrder = ShutdownOrder | SampleOrder | RecheckOrder | QuarantineOrder;
+export type Order = RecomputerOrder | ReleaseOrder;
 
 export interface VerifiedOrder {
   readonly order: Order;
@@ -57,20 +79,36 @@ function parseOrder(payload: Buffer): Order {
   };
   fromHex(common.nonce, 16);
   if (common.reason.length > 2000) throw new InvalidError("order.reason", "the reason is too long");
-  if (action === "shutdown") {
-    from.end();
-    return { action, ...common };
-  }
-  if (action !== "release") throw new InvalidError("order.action", `unknown action "${action}"`);
-  const halt = from.text("halt");
-  fromHex(halt, 32);
+  const order = withFields(action, common, from);
   from.end();
-  return { action, halt, ...common };
+  return order;
+}
+
+function withFields(action: string, common: OrderBase, from: Fields): Order {
+  switch (action) {
+    case "shutdown":
+    case "recheck":
+    case "quarantine":
+      return { action, ...common };
+    case "sample": {
+      const epsilon = from.number("epsilon", 0, 1);
+      if (epsilon > 0) return { action, epsilon, ...common };
+      throw new InvalidError("order.epsilon", "order.epsilon must be above 0");
+    }
+    case "release": {
+      const halt = from.text("halt");
+      fromHex(halt, 32);
+      return { action, halt, ...common };
+    }
+    default:
+      throw new InvalidError("order.action", `unknown action "${action}"`);
+  }
 }
 
 /**
- * Verifies an order against the keys allowed to give each action (64 hex digits each). Throws
- * InvalidError `order.*` when nobody entitled signed it. Whether it applies is gateway/halt's.
+ * Verifies an order against the keys allowed to give it (64 hex digits each): `release` those of
+ * operators, `shutdown` those of recomputers, who give every other action. Throws InvalidError
+ * `order.*` when nobody entitled signed it. Whether it applies is gateway/halt's.
  */
 export function openOrder(
   bytes: Uint8Array,
@@ -79,7 +117,8 @@ export function openOrder(
   if (bytes.length > limits.orderBytes) throw new InvalidError("order.too-long", "order too long");
   const envelope = parseEnvelope(bytes);
   const order = parseOrder(envelope.payload);
-  const [signer] = signersOf(envelope, orderType, allowed[order.action]);
+  const keys = order.action === "release" ? allowed.release : allowed.shutdown;
+  const [signer] = signersOf(envelope, orderType, keys);
   if (signer === undefined) {
     throw new InvalidError("order.signature", `nobody entitled to "${order.action}" signed this`);
   }
@@ -87,9 +126,9 @@ export function openOrder(
 }
 
 /**
- * ORDER_RESULT, gateway -> recomputer; frame id = the id of the ORDER it answers. UTF-8 text:
- * `obeyed`, `already-halted`,
- * `already-released` (a resent order whose halt an operator has ended), or `refused: <why>`.
+ * ORDER_RESULT, from whoever got an ORDER; frame id = the id of the ORDER it answers. UTF-8 text:
+ * `obeyed`, `already-obeyed` (a resent order that is in force or done), `already-halted`,
+ * `already-released` (a resent order that an operator has ended), or `refused: <why>`.
  */
 export interface OrderResult {
   readonly kind: (typeof orderOutcomes)[number] | "refused";
@@ -97,7 +136,7 @@ export interface OrderResult {
   readonly detail: string;
 }
 
-const orderOutcomes = ["obeyed", "already-halted", "already-released"] as const;
+const orderOutcomes = ["obeyed", "already-obeyed", "already-halted", "already-released"] as const;
 const refusedPrefix = "refused: ";
 
 export function encodeOrderResult(result: OrderResult): Buffer {

@@ -82,6 +82,24 @@ export function encodeInput(input: Input): Buffer {
   return out.bytes();
 }
 
+/** Reads over a prompt: every check of `readPrompt`, and no string. */
+function checkPrompt(from: Reader): void {
+  const kind = from.u8();
+  if (kind === 0) {
+    from.rawText(limits.input);
+    return;
+  }
+  if (kind !== 1) throw new InvalidError("pair.prompt-kind", `unknown prompt kind ${kind}`);
+  const count = from.count(limits.messages);
+  if (count === 0) throw new InvalidError("pair.no-messages", "a chat has at least one message");
+  for (let i = 0; i < count; i++) {
+    if (chatRoles[from.u8()] === undefined) {
+      throw new InvalidError("pair.role", "unknown chat role");
+    }
+    from.rawText(limits.input);
+  }
+}
+
 function readPrompt(from: Reader): Prompt {
   const kind = from.u8();
   if (kind === 0) return { kind: "text", text: from.text(limits.input) };
@@ -97,12 +115,13 @@ function readPrompt(from: Reader): Prompt {
   return { kind: "chat", messages };
 }
 
-/** Parses an input. Throws InvalidError `pair.*`. Policy ranges are checked by gateway/admit. */
-export function decodeInput(bytes: Uint8Array): Input {
+/** An input without its prompt, which may be long. */
+export type InputHead = Omit<Input, "prompt">;
+
+function readHead(from: Reader, bytes: Uint8Array): InputHead {
   if (bytes.length > limits.input + 4096) {
     throw new InvalidError("pair.input-too-long", "the input is too long");
   }
-  const from = new Reader(bytes, "pair");
   const modelId = from.text(limits.name);
   const maxTokens = from.u32();
   const temperature = from.f64();
@@ -116,9 +135,25 @@ export function decodeInput(bytes: Uint8Array): Input {
     if (stop === "") throw new InvalidError("pair.stops", "a stop string is empty");
     stops.push(stop);
   }
+  return { modelId, params: { maxTokens, temperature, topK, topP, stops } };
+}
+
+/** Parses an input. Throws InvalidError `pair.*`. Policy ranges are checked by gateway/admit. */
+export function decodeInput(bytes: Uint8Array): Input {
+  const from = new Reader(bytes, "pair");
+  const head = readHead(from, bytes);
   const prompt = readPrompt(from);
   from.end();
-  return { modelId, params: { maxTokens, temperature, topK, topP, stops }, prompt };
+  return { ...head, prompt };
+}
+
+/** Accepts and refuses exactly as `decodeInput` does, and gives all but the prompt. */
+export function checkInput(bytes: Uint8Array): InputHead {
+  const from = new Reader(bytes, "pair");
+  const head = readHead(from, bytes);
+  checkPrompt(from);
+  from.end();
+  return head;
 }
 
 /** The canonical encoding of `output`. */
@@ -128,6 +163,24 @@ export function encodeOutput(output: Output): Buffer {
   out.u8(finishReasons.indexOf(output.finish));
   out.ids(output.promptIds).ids(output.tokenIds).text(output.text);
   return out.bytes();
+}
+
+/**
+ * Appends the encoding of an output whose parts are encoded already: `promptIds` with its count, the
+ * output's ids and its UTF-8 without.
+ */
+export function writeOutput(
+  out: Writer,
+  finish: FinishReason,
+  promptIds: Uint8Array,
+  tokenIds: Uint8Array,
+  text: Uint8Array,
+): void {
+  out.u8(finishReasons.indexOf(finish)).raw(promptIds);
+  out
+    .u32(tokenIds.length / 4)
+    .raw(tokenIds)
+    .blob(text);
 }
 
 /** Parses an output. Throws InvalidError `pair.*`. */

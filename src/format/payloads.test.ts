@@ -90,6 +90,7 @@ const state = record({
   mode: fc.constantFrom(...router.modes),
   accepting: fc.boolean(),
   halted: fc.boolean(),
+  quarantined: fc.boolean(),
   inflight: u32,
   capacity: u32,
 });

@@ -80,6 +80,9 @@ export interface Ladder {
   /** Of both statistics, for shutdown; nats. */
   readonly threshold: number;
   readonly limitBitsPerToken: number;
+  /** The rules themselves, for observers: the ladder with the fleet's threshold as a number. */
+  readonly rungs: readonly LadderRung[];
+  readonly capacity: CapacityRule;
   /** Steps to take now, mildest first; none that was taken. Pure. */
   due(standing: Standing): DueStep[];
   /** Whether, taken or not, the evidence stands at or beyond what shuts a server down; in words, or null. */

@@ -17,6 +17,7 @@ import {
 
 const bytes = (max: number, min = 0): fc.Arbitrary<Buffer> =>
   fc.uint8Array({ minLength: min, maxLength: max }).map((list) => Buffer.from(list));
+
 const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 
 test("epoch: encode then decode -> the same notice", () => {
@@ -35,8 +36,11 @@ test("epoch: encode then decode -> the same notice", () => {
 test("proof request: encode then decode -> the same request, in memory of its own", () => {
   const leaf = bytes(leafBytes, leafBytes);
   const requests = fc.record(
-    { leafIndex: u64, leaf, input: bytes(300), output: bytes(300) },
-    { noNullPrototype: true },
+    {
+      leafIndex: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }),
+      ...{ leaf, input: bytes(300), output: bytes(300), rechecked: fc.constant(true as const) },
+    },
+    { noNullPrototype: true, requiredKeys: ["leafIndex", "leaf", "input", "output"] },
   );
   fc.assert(
     fc.property(requests, (request) => {

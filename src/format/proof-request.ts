@@ -33,28 +33,40 @@ export function decodeEpoch(bytes: Uint8Array): EpochNotice {
  * so that the recomputer checks the leaf's digests over the very bytes.
  */
 export interface ProofRequest {
+  /** Below 2^63. */
   readonly leafIndex: bigint;
   readonly leaf: Buffer;
   readonly input: Buffer;
   readonly output: Buffer;
+  /**
+   * Sent because of a recheck order, not kept by its coin: judged like any other, but no sample of
+   * what the server does. Absent means false.
+   */
+  readonly rechecked?: true;
 }
+
+/** Set in the leaf index of a pair that is sent because of a recheck. */
+const recheckedBit = 1n << 63n;
 
 export function encodeProofRequest(request: ProofRequest): Buffer {
   const size = leafBytes + request.input.length + request.output.length + 32;
   const out = new Writer(size);
-  out.u64(request.leafIndex).raw(request.leaf).blob(request.input).blob(request.output);
+  const index = request.leafIndex | (request.rechecked === true ? recheckedBit : 0n);
+  out.u64(index).raw(request.leaf).blob(request.input).blob(request.output);
   return out.bytes();
 }
 
 /** Copies, so the result may outlive the frame. Throws InvalidError `proof-request.*`. */
 export function decodeProofRequest(bytes: Uint8Array): ProofRequest {
   const from = new Reader(bytes, "proof-request");
-  const leafIndex = from.u64();
+  const index = from.u64();
+  const leafIndex = index & ~recheckedBit;
   const leaf = Buffer.from(from.raw(leafBytes));
   const input = Buffer.from(from.blob(limits.framePayload));
   const output = Buffer.from(from.blob(limits.framePayload));
   from.end();
-  return { leafIndex, leaf, input, output };
+  const request = { leafIndex, leaf, input, output };
+  return index === leafIndex ? request : { ...request, rechecked: true };
 }
 
 /** HEARTBEAT, recomputer -> gateway, once a second: silence is alarmed on. */

@@ -16,12 +16,15 @@ export interface GatewayState {
   /** SERVING, engine ready, not draining, not full: the router may send INPUT. */
   readonly accepting: boolean;
   readonly halted: boolean;
+  /** Each reply waits for its verdict: another gateway is to be asked first. */
+  readonly quarantined: boolean;
   readonly inflight: number;
   readonly capacity: number;
 }
 
 export function encodeState(state: GatewayState): Buffer {
-  const flags = (state.accepting ? 1 : 0) | (state.halted ? 2 : 0);
+  const { accepting, halted, quarantined } = state;
+  const flags = (accepting ? 1 : 0) | (halted ? 2 : 0) | (quarantined ? 4 : 0);
   const out = new Writer();
   out.text(state.gateway).text(state.modelId).u8(modes.indexOf(state.mode)).u8(flags);
   return out.u32(state.inflight).u32(state.capacity).bytes();
@@ -36,9 +39,11 @@ export function decodeState(bytes: Uint8Array): GatewayState {
   const inflight = from.u32();
   const capacity = from.u32();
   from.end();
-  if (mode === undefined || flags > 3) throw new InvalidError("state.mode", "unknown mode");
+  if (mode === undefined || flags > 7) throw new InvalidError("state.mode", "unknown mode");
   const accepting = (flags & 1) !== 0;
-  return { gateway, modelId, mode, accepting, halted: (flags & 2) !== 0, inflight, capacity };
+  const halted = (flags & 2) !== 0;
+  const quarantined = (flags & 4) !== 0;
+  return { gateway, modelId, mode, accepting, halted, quarantined, inflight, capacity };
 }
 
 /** ADMITTED, gateway -> router: the pair has its tag. */
@@ -115,12 +120,26 @@ export interface OutputPart {
 
 export function writeOutputPart(out: Writer, part: OutputPart): void {
   out.text(part.text);
-  if (part.final === null) {
+  writeFinal(out, part.final);
+}
+
+/** The same from text that is valid UTF-8 already. */
+export function writeRawOutputPart(
+  out: Writer,
+  text: Uint8Array,
+  final: OutputPart["final"],
+): void {
+  out.blob(text);
+  writeFinal(out, final);
+}
+
+function writeFinal(out: Writer, final: OutputPart["final"]): void {
+  if (final === null) {
     out.u8(0);
     return;
   }
-  out.u8(1 + finishReasons.indexOf(part.final.finish));
-  out.u32(part.final.promptTokens).u32(part.final.completionTokens);
+  out.u8(1 + finishReasons.indexOf(final.finish));
+  out.u32(final.promptTokens).u32(final.completionTokens);
 }
 
 export function decodeOutputPart(bytes: Uint8Array): OutputPart {

@@ -56,6 +56,14 @@ export function decodePrompt(bytes: Uint8Array): Uint32Array {
   return ids;
 }
 
+/** As `decodePrompt`, checked and not decoded: a view of count and ids, as an Output holds them. */
+export function checkPromptFrame(bytes: Uint8Array): Buffer {
+  const from = new Reader(bytes, "prompt");
+  const ids = from.rawIds(limits.tokens);
+  from.end();
+  return ids;
+}
+
 /** TOKENS, server -> gateway: some more ids, and the text that became complete with them. */
 export interface Tokens {
   readonly ids: Uint32Array;
@@ -72,6 +80,23 @@ export function decodeTokens(bytes: Uint8Array): Tokens {
   const text = from.text(limits.outputText);
   from.end();
   return { ids, text };
+}
+
+/** TOKENS as it stands in its frame: views of 4 bytes for each id, and of UTF-8. */
+export interface RawTokens {
+  readonly count: number;
+  readonly ids: Buffer;
+  readonly text: Buffer;
+}
+
+/** As `decodeTokens`, checked and not decoded. */
+export function checkTokensFrame(bytes: Uint8Array): RawTokens {
+  const from = new Reader(bytes, "tokens");
+  const count = from.count(limits.tokensPerFrame);
+  const ids = from.raw(4 * count);
+  const text = from.rawText(limits.outputText);
+  from.end();
+  return { count, ids, text };
 }
 
 /** END, server -> gateway. A server may end a pair with `stop` or `length`, never `cut-off`. */

@@ -2,6 +2,7 @@
  * What each role tells observers: STATUS frames carry one of these as JSON, on change and once a
  * second. Read-only and free of users' text. The dashboard joins them (spec/status.md).
  */
+import type { CapacityRule, LadderRung, LadderStep } from "./policy.ts";
 import type { Mode } from "./router-link.ts";
 import type { FindingId, Scores, VerdictKind } from "./verdict.ts";
 
@@ -44,6 +45,29 @@ export interface GatewayStatus {
     readonly forgottenThrough: string;
   };
   readonly recomputer: { readonly connected: boolean; readonly silentMs: number };
+  /** Share of pairs that is kept now, that the gateway was started with, and the order that raised it. */
+  readonly sampling?: {
+    readonly epsilon: number;
+    readonly own: number;
+    readonly order: string;
+  };
+  /** Replies wait for their verdicts: how many do, were let out, were not. null or absent: no quarantine. */
+  readonly quarantine?: {
+    readonly digest: string;
+    readonly reason: string;
+    readonly sinceMs: number;
+    readonly held: number;
+    readonly passed: number;
+    readonly withheld: number;
+  } | null;
+  /** The last recheck of the ring; `lost`: pairs that the ring no longer held whole. */
+  readonly recheck?: {
+    readonly digest: string;
+    readonly sinceMs: number;
+    readonly done: boolean;
+    readonly sent: number;
+    readonly lost: number;
+  } | null;
   readonly isolation: IsolationStatus;
   /** Parts that are simulated here, each in words. */
   readonly simulated: readonly string[];
@@ -65,6 +89,38 @@ export interface VerdictSummary {
   readonly scores: Scores | null;
 }
 
+/** What has come together against one gateway's server, spec/policy.md. Logs are natural. */
+export interface GatewayEvidence {
+  readonly gateway: string;
+  readonly pairs: number;
+  readonly tokens: number;
+  /** Log e-value since the evidence began, and of a change at some time since; each with its threshold. */
+  readonly logE: number;
+  readonly logEThreshold: number;
+  readonly logChange: number;
+  readonly logChangeThreshold: number;
+  /** Highest step of the ladder that was taken and not yet undone. */
+  readonly step: LadderStep | "none";
+  /** All that were, mildest first: a hard finding shuts down without the others. */
+  readonly steps: readonly LadderStep[];
+  readonly detectors: readonly {
+    readonly id: string;
+    readonly title: string;
+    /** Of this detector alone. */
+    readonly logE: number;
+    readonly logChange: number;
+  }[];
+  /** Covert capacity, spec/verdict.md: bits that replies may have carried. */
+  readonly capacity: {
+    /** Audited tokens that the meter has seen; without those of a recheck. */
+    readonly tokens: number;
+    readonly bitsPerToken: number;
+    readonly upperBitsPerToken: number;
+    readonly upperBitsPerSecond: number;
+    readonly limitBitsPerToken: number;
+  };
+}
+
 export interface RecomputerStatus {
   readonly role: "recomputer";
   readonly name: string;
@@ -82,6 +138,10 @@ export interface RecomputerStatus {
   }[];
   /** The whitelist's limit on mean margins, as judge applies it: meanMax + meanSpread / sqrt(tokens). */
   readonly marginLimit?: { readonly meanMax: number; readonly meanSpread: number };
+  /** One for each gateway with audited pairs. */
+  readonly evidence?: readonly GatewayEvidence[];
+  /** What evidence is held against, spec/policy.md; the fleet's threshold as a number. */
+  readonly policy?: { readonly ladder: readonly LadderRung[]; readonly capacity: CapacityRule };
   /** Newest last, at most 200. */
   readonly recent: readonly VerdictSummary[];
   readonly alarms: readonly Alarm[];

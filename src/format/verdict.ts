@@ -20,10 +20,20 @@ export const hardFindings = [
   "request.invalid",
 ] as const;
 
-/** Statistical findings. */
-export const softFindings = ["margin.mean"] as const;
+/** Statistical findings, spec/verdict.md section 4. */
+export const softFindings = [
+  /** One pair's mean margin is beyond what calibration expects of a pair: no verdict by itself. */
+  "margin.mean",
+  /** What came together against the server stands beyond the policy's shutdown: a FAIL. */
+  "evidence.threshold",
+] as const;
 
 export type FindingId = (typeof hardFindings)[number] | (typeof softFindings)[number];
+
+/** Whether a finding alone makes a FAIL. */
+export function isFatal(id: FindingId): boolean {
+  return id !== "margin.mean";
+}
 
 export interface Finding {
   readonly id: FindingId;

@@ -25,14 +25,7 @@ const entry: Omit<WhitelistEntry, "digest"> = {
   engine: "some engine",
   noiseLaw: "gumbel-philox/1",
   generation: { temperatureMax: 2, topPMin: 0.1, topKMax: 64, maxTokens: 512, contextTokens: 1024 },
-  calibration: {
-    clip: 0.5,
-    meanMax: 0.001,
-    meanSpread: 0.01,
-    tokenMax: 0.3,
-    edge: 0.02,
-    source: "s",
-  },
+  profile: Buffer.alloc(32, 5),
 };
 
 const encode = (...keys: (typeof a)[]): Buffer =>
@@ -75,7 +68,7 @@ test("whitelist: each number changes the digest", () => {
     digestOf({}),
     digestOf({ engine: "other" }),
     digestOf({ generation: { ...entry.generation, topKMax: 65 } }),
-    digestOf({ calibration: { ...entry.calibration, edge: 0.03 } }),
+    digestOf({ profile: Buffer.alloc(32, 6) }),
     digestOf({ weights: { ...entry.weights, sizeBytes: 10_001 } }),
   ]);
   assert.equal(digests.size, 5);
@@ -96,7 +89,8 @@ test("whitelist: wrong entries -> InvalidError that names the field", () => {
       { version: 1, entries: [{ ...json, generation: { ...generation, topKMax: 1.5 } }] },
       /topKMax/,
     ],
-    [{ version: 1, entries: [{ ...json, calibration: {} }] }, /calibration\.clip/],
+    [{ version: 1, entries: [{ ...json, profile: {} }] }, /profile must be a string/],
+    [{ version: 1, entries: [{ ...json, profile: "AB" }] }, /hex/],
   ];
   for (const [value, message] of bad) {
     assert.throws(() => openWhitelist(raw(value), parties), { name: "InvalidError", message });

@@ -30,20 +30,6 @@ export interface GenerationPolicy {
   readonly contextTokens: number;
 }
 
-/** What honest servers show, measured by a calibration run (spec/whitelist.md#calibration). */
-export interface Calibration {
-  /** Margins are clipped here before they are averaged; nats. */
-  readonly clip: number;
-  /** A pair FAILs when its mean clipped margin exceeds meanMax + meanSpread / sqrt(tokens). */
-  readonly meanMax: number;
-  readonly meanSpread: number;
-  /** A single token FAILs when its margin exceeds this; nats. */
-  readonly tokenMax: number;
-  /** Slack at the edge of the support, in nats of log-probability. */
-  readonly edge: number;
-  readonly source: string;
-}
-
 export interface WhitelistEntry {
   readonly modelId: string;
   readonly weights: WeightsEntry;
@@ -53,7 +39,8 @@ export interface WhitelistEntry {
   readonly engine: string;
   readonly noiseLaw: string;
   readonly generation: GenerationPolicy;
-  readonly calibration: Calibration;
+  /** SHA-256 of the calibration profile's file (format/profile.ts): what honest servers show. */
+  readonly profile: Buffer;
   /** SHA-256 of this entry's own JSON text: what leaves refer to. */
   readonly digest: Buffer;
 }
@@ -65,7 +52,7 @@ export interface Whitelist {
 
 /** The JSON of one entry, fields in a fixed order: its text is what `digest` covers. */
 export function entryJson(entry: Omit<WhitelistEntry, "digest">): Record<string, unknown> {
-  const { weights, generation, calibration } = entry;
+  const { weights, generation } = entry;
   return {
     modelId: entry.modelId,
     weights: {
@@ -84,14 +71,7 @@ export function entryJson(entry: Omit<WhitelistEntry, "digest">): Record<string,
       maxTokens: generation.maxTokens,
       contextTokens: generation.contextTokens,
     },
-    calibration: {
-      clip: calibration.clip,
-      meanMax: calibration.meanMax,
-      meanSpread: calibration.meanSpread,
-      tokenMax: calibration.tokenMax,
-      edge: calibration.edge,
-      source: calibration.source,
-    },
+    profile: entry.profile.toString("hex"),
   };
 }
 
@@ -120,19 +100,6 @@ function parseGeneration(from: Fields): GenerationPolicy {
   return policy;
 }
 
-function parseCalibration(from: Fields): Calibration {
-  const calibration = {
-    clip: from.number("clip", 0, 1000),
-    meanMax: from.number("meanMax", 0, 1000),
-    meanSpread: from.number("meanSpread", 0, 1000),
-    tokenMax: from.number("tokenMax", 0, 1000),
-    edge: from.number("edge", 0, 1000),
-    source: from.text("source"),
-  };
-  from.end();
-  return calibration;
-}
-
 function parseEntry(from: Fields): WhitelistEntry {
   const modelId = from.text("modelId");
   if (!/^[A-Za-z0-9][A-Za-z0-9._:/-]*$/.test(modelId) || modelId.length > limits.name) {
@@ -146,7 +113,7 @@ function parseEntry(from: Fields): WhitelistEntry {
     engine: from.text("engine"),
     noiseLaw: from.text("noiseLaw"),
     generation: parseGeneration(from.object("generation")),
-    calibration: parseCalibration(from.object("calibration")),
+    profile: Buffer.from(fromHex(from.text("profile"), 32)),
   };
   from.end();
   return { ...entry, digest: sha256(Buffer.from(JSON.stringify(entryJson(entry)))) };
