@@ -25,7 +25,11 @@ class WorkerHasher implements ChunkHasher {
   #closed = false;
 
   constructor(script: URL) {
-    this.#worker = new Worker(script, { name: "chunk-hasher", env: {}, argv: [] });
+    this.#worker = new Worker(script, {
+      ...{ name: "chunk-hasher", env: {}, argv: [] },
+      // The flags of the process, `--input-type` for one, are not for a file.
+      execArgv: [],
+    });
     this.#worker.on("message", (answer: unknown) => {
       this.#onAnswer(answer);
     });

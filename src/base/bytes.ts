@@ -1,4 +1,5 @@
 /** Bounded reading and writing of big-endian binary formats. No I/O. */
+import { isUtf8 } from "node:buffer";
 import { timingSafeEqual } from "node:crypto";
 import { assert, InvalidError } from "./assert.ts";
 
@@ -235,6 +236,20 @@ export class Reader {
     this.#buffer.copy(part, 0, at, at + 4 * count);
     if (littleEndian) part.swap32();
     return out;
+  }
+
+  /** As `ids`, checked and not decoded: a view of the count and the ids as they stand. */
+  rawIds(max: number): Buffer {
+    const start = this.#at;
+    this.raw(4 * this.count(max));
+    return this.#buffer.subarray(start, this.#at);
+  }
+
+  /** As `text`, checked and not decoded: a view of the UTF-8 alone. */
+  rawText(maxBytes: number): Buffer {
+    const bytes = this.blob(maxBytes);
+    if (!isUtf8(bytes)) throw new InvalidError("bytes.utf8", "text is not valid UTF-8");
+    return bytes;
   }
 
   /** Throws unless everything was read: no format here tolerates trailing bytes. */

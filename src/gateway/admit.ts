@@ -1,16 +1,16 @@
 /** Step 1 of the pair path: whether an input may become a pair at all. Pure. */
 import { InvalidError } from "../base/assert.ts";
 import { limits } from "../base/limits.ts";
-import { decodeInput, type Input } from "../format/pair.ts";
+import { checkInput, type InputHead } from "../format/pair.ts";
 import type { Refusal } from "../format/router-link.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 
 export type Admission =
-  | { readonly kind: "admitted"; readonly input: Input }
+  | { readonly kind: "admitted"; readonly input: InputHead }
   | { readonly kind: "refused"; readonly code: Refusal; readonly detail: string };
 
 /** The first parameter that the entry does not allow, in words; null when all are allowed. */
-export function policyBreach(input: Input, entry: WhitelistEntry): string | null {
+export function policyBreach(input: InputHead, entry: WhitelistEntry): string | null {
   const { params } = input;
   const policy = entry.generation;
   if (params.temperature < 0 || params.temperature > policy.temperatureMax) {
@@ -30,12 +30,12 @@ export function policyBreach(input: Input, entry: WhitelistEntry): string | null
 
 /** Parses and checks one INPUT payload against the entry that is being served. */
 export function admit(payload: Uint8Array, entry: WhitelistEntry): Admission {
-  let input: Input;
+  let input: InputHead;
   try {
     if (payload.length > limits.input) {
       return { kind: "refused", code: "invalid", detail: "the input is too long" };
     }
-    input = decodeInput(payload);
+    input = checkInput(payload);
   } catch (error) {
     if (!(error instanceof InvalidError)) throw error;
     return { kind: "refused", code: "invalid", detail: error.message };

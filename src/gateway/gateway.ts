@@ -11,20 +11,22 @@ import type { RandomSource } from "../base/random.ts";
 import type { Logger } from "../base/report.ts";
 import { encodeLeaf } from "../format/leaf.ts";
 import { frameType, type Frame } from "../format/link.ts";
-import { encodeOrderResult } from "../format/order.ts";
 import { encodeState } from "../format/router-link.ts";
 import type { GatewayStatus, Receipt } from "../format/status.ts";
 import { formatTag, parseTag, type Tag } from "../format/tag.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
-import { applyOrder, orderResult, type OrderKeys, type OrderOutcome } from "./halt.ts";
+import type { ChunkHasher } from "./chunk-hasher.port.ts";
+import type { OrderKeys } from "./halt.ts";
 import { TestedRandom } from "./health.ts";
 import { ServerLife } from "./life.ts";
 import type { Power } from "./power.port.ts";
 import { Prover } from "./prove.ts";
+import { Quarantine } from "./quarantine.ts";
 import { recoverStore } from "./recover.ts";
 import { Sampler } from "./sample.ts";
 import { PairPath } from "./serve.ts";
+import { Standing } from "./standing.ts";
 import type { GatewayStore } from "./store.port.ts";
 import { epochKeyOf, Tagger } from "./tag.ts";
 
@@ -44,6 +46,8 @@ export interface GatewayOptions {
   readonly rootKey: KeyObject;
   readonly power: Power;
   readonly connectDepot: () => Promise<Wire>;
+  /** See LifeOptions. */
+  readonly openHasher?: () => ChunkHasher;
   readonly random: RandomSource;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -61,11 +65,14 @@ export interface GatewayOptions {
   readonly flickerOffsetMs: number;
   readonly drainMs: number;
   readonly silentMs: number;
+  /** Longest wait of a reply for its verdict, in quarantine. */
+  readonly holdMs?: number;
   /** Parts that are simulated, in words. */
   readonly simulated: readonly string[];
   readonly onFatal: (error: Error) => void;
 }
 
+const holdMs = 120_000;
 /** How long a router may hold back its leave to drain. */
 const drainGrantMs = 30_000;
 
@@ -75,9 +82,10 @@ export class Gateway {
   readonly #life: ServerLife;
   readonly #prover: Prover;
   readonly #sampler: Sampler;
+  readonly #quarantine: Quarantine;
+  readonly #standing: Standing;
   readonly #routers = new Set<Wire>();
   #drainWaiters: (() => void)[] = [];
-  #orders: Promise<void> = Promise.resolve();
 
   constructor(options: GatewayOptions) {
     this.#o = options;
@@ -86,6 +94,8 @@ export class Gateway {
       alarms.raise("critical", "gateway.rng", `the sampling generator failed its ${test} test`);
     });
     this.#sampler = new Sampler(options.epsilon, random);
+    this.#quarantine = new Quarantine({ clock, holdMs: options.holdMs ?? holdMs });
+    this.#standing = this.#makeStanding();
     this.#pairs = new PairPath({
       entry,
       store,
@@ -95,6 +105,7 @@ export class Gateway {
       pairDeadlineMs: options.pairDeadlineMs,
       tagger: new Tagger(options.epoch, epochKeyOf(options.rootKey, options.epoch)),
       sampler: this.#sampler,
+      quarantine: this.#quarantine,
       onMisbehaviour: (why) => {
         alarms.raise("critical", "server.misbehaved", `the server broke the link protocol: ${why}`);
         this.#life.fault(why);
@@ -125,13 +136,56 @@ export class Gateway {
         alarms.raise("warning", "server.restarted", `power was cut: ${why}`);
       },
     });
-    this.#prover = new Prover({
+    this.#prover = this.#makeProver();
+  }
+
+  #makeStanding(): Standing {
+    const { name: gateway, epoch, store, orderKeys, clock, logger, alarms, onFatal } = this.#o;
+    return new Standing({
+      ...{ gateway, epoch, store, orderKeys, clock, logger, alarms, onFatal },
+      ...{ sampler: this.#sampler, quarantine: this.#quarantine },
+      onHalt: (why) => {
+        this.#life.halt(why);
+      },
+      onHaltEnded: () => {
+        this.#life.release();
+      },
+      onSent: () => {
+        this.#prover.pump();
+      },
+      onReleased: () => {
+        this.#prover.tellReleases();
+      },
+      onChange: () => {
+        this.#tellRouters();
+      },
+    });
+  }
+
+  #makeProver(): Prover {
+    const { name, store, clock, logger, alarms } = this.#o;
+    const { state } = store;
+    return new Prover({
       gateway: name,
       outbox: store.outbox,
-      rootKey: options.rootKey,
+      rootKey: this.#o.rootKey,
       clock,
       logger,
-      silentMs: options.silentMs,
+      silentMs: this.#o.silentMs,
+      urgent: () => this.#quarantine.tags(),
+      untold: () => state.untold,
+      onTold: (digest, refused) => {
+        if (refused !== null) {
+          const text = `the recomputer does not believe a release: ${refused}; its evidence goes on`;
+          alarms.raise("warning", "release.refused", text);
+        }
+        state.change({ told: digest }).catch((error: unknown) => {
+          this.#o.onFatal(error instanceof Error ? error : new Error(String(error)));
+        });
+      },
+      onVerdict: (tag, verdict) => {
+        this.#pairs.onVerdict(tag, verdict);
+      },
       onSilent: (ms) => {
         const text = `no sign of the recomputer for ${Math.round(ms / 1000)} s`;
         alarms.raise("critical", "recomputer.silent", text);
@@ -145,7 +199,7 @@ export class Gateway {
       onSettled: () => {
         this.#checkOutbox();
       },
-      onFatal: options.onFatal,
+      onFatal: this.#o.onFatal,
     });
   }
 
@@ -182,16 +236,14 @@ export class Gateway {
       this.#checkOutbox();
       this.#tellRouters();
     });
-    const { halt } = store.state;
-    if (halt !== null) this.#raiseHalt(halt.reason);
     try {
-      await this.#life.run(halt !== null);
+      await this.#life.run(this.#standing.begin());
     } finally {
       second.cancel();
     }
     await this.#pairs.settled();
     this.#prover.detach();
-    await this.#orders;
+    await this.#standing.stop();
     await store.ring.commit();
   }
 
@@ -260,6 +312,7 @@ export class Gateway {
       mode: this.#life.mode,
       accepting: this.#life.accepting === "yes" && this.#pairs.hasRoom,
       halted: store.state.halt !== null,
+      quarantined: this.#quarantine.active,
       inflight: this.#pairs.inflight,
       capacity,
     });
@@ -285,45 +338,9 @@ export class Gateway {
     }
   }
 
-  #raiseHalt(reason: string): void {
-    this.#o.alarms.raise("critical", "gateway.halted", `halted by order: ${reason}`);
-  }
-
   /** An ORDER from a recomputer or an operator. Orders are applied one after the other. */
   onOrder(wire: Wire, frame: Frame): void {
-    const bytes = Buffer.from(frame.payload);
-    const id = frame.id;
-    this.#orders = this.#orders.then(async () => {
-      const outcome = await this.#apply(bytes);
-      wire.send(frameType.orderResult, id, encodeOrderResult(orderResult(outcome)));
-    });
-    this.#orders.catch((error: unknown) => {
-      this.#o.onFatal(error instanceof Error ? error : new Error(String(error)));
-    });
-  }
-
-  async #apply(bytes: Buffer): Promise<OrderOutcome> {
-    const { name, orderKeys, store, clock, alarms, logger } = this.#o;
-    const outcome = await applyOrder(bytes, name, orderKeys, store.state, clock.wallMs());
-    switch (outcome.kind) {
-      case "halted":
-        logger.log("error", "gateway.halted", { reason: outcome.reason });
-        this.#raiseHalt(outcome.reason);
-        this.#life.halt(`halted by order: ${outcome.reason}`);
-        break;
-      case "released":
-        logger.log("info", "gateway.released");
-        alarms.clear("gateway.halted");
-        this.#life.release();
-        break;
-      case "refused":
-        logger.log("warn", "gateway.order-refused", { why: outcome.why });
-        break;
-      case "already-halted":
-      case "already-released":
-        break;
-    }
-    return outcome;
+    this.#standing.onOrder(wire, frame);
   }
 
   /** RECEIPT_ASK from an operator: what the gateway holds about one tag. */
@@ -403,6 +420,7 @@ export class Gateway {
           forgottenThrough === null ? "" : formatTag(this.#o.name, forgottenThrough),
       },
       recomputer: { connected: this.#prover.connected, silentMs: this.#prover.silentMs },
+      ...this.#standing.status(),
       isolation: this.#life.isolation,
       simulated: power.simulated === "" ? simulated : [power.simulated, ...simulated],
       alarms: alarms.list(),

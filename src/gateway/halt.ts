@@ -1,11 +1,20 @@
 /**
- * Halts: a signed shutdown order stops a gateway across restarts until a signed release names it.
- * Trust: a thief of a shutdown key can stop servers, and nothing else; of a release key, start
- * them again after a FAIL.
+ * Signed orders and what they lay on a gateway, across restarts, until a signed release names them:
+ * a halt, a quarantine, a raised epsilon. A recheck ends by itself. spec/order.md.
+ *
+ * Trust: a thief of a recomputer's key can stop and slow servers, and nothing else; of a release key,
+ * start them again after a FAIL.
  */
 import { InvalidError } from "../base/assert.ts";
-import { openOrder, type OrderResult, type VerifiedOrder } from "../format/order.ts";
-import type { StateFile } from "./store.port.ts";
+import {
+  openOrder,
+  type OrderResult,
+  type RecomputerOrder,
+  type ReleaseOrder,
+  type VerifiedOrder,
+} from "../format/order.ts";
+import type { Tag } from "../format/tag.ts";
+import type { StateFile, StoredHalt } from "./store.port.ts";
 
 export interface OrderKeys {
   /** Public keys, 64 hex digits: recomputers. */
@@ -14,56 +23,123 @@ export interface OrderKeys {
   readonly release: readonly string[];
 }
 
-/** `halted` and `released` are the two ways to obey; the caller acts on them. */
+/** What a release ended, hardest first. */
+export type Restriction = "halt" | "quarantine" | "sample";
+
+/** `halted` to `released` are the ways to obey; the caller acts on them. */
 export type OrderOutcome =
-  | { readonly kind: "halted"; readonly reason: string }
-  | { readonly kind: "released" }
-  | { readonly kind: "already-halted" | "already-released" }
+  | { readonly kind: "halted" | "quarantined" | "sampled" | "rechecking"; readonly reason: string }
+  | { readonly kind: "released"; readonly ended: readonly Restriction[] }
+  | { readonly kind: "already-obeyed" | "already-halted" | "already-released" }
   | { readonly kind: "refused"; readonly why: string };
 
 /** What the giver of the order is told. */
 export function orderResult(outcome: OrderOutcome): OrderResult {
-  if (outcome.kind === "refused") return { kind: "refused", detail: outcome.why };
-  if (outcome.kind === "halted" || outcome.kind === "released")
-    return { kind: "obeyed", detail: "" };
-  return { kind: outcome.kind, detail: "" };
+  switch (outcome.kind) {
+    case "refused":
+      return { kind: "refused", detail: outcome.why };
+    case "already-obeyed":
+    case "already-halted":
+    case "already-released":
+      return { kind: outcome.kind, detail: "" };
+    case "halted":
+    case "quarantined":
+    case "sampled":
+    case "rechecking":
+    case "released":
+      return { kind: "obeyed", detail: "" };
+  }
+}
+
+export interface OrderContext {
+  readonly gateway: string;
+  readonly keys: OrderKeys;
+  readonly state: StateFile;
+  readonly nowMs: number;
+  /** No pair that exists has a higher tag. */
+  readonly lastTag: Tag;
 }
 
 /**
- * Checks an order and makes its effect durable; cutting power is the caller's. An order that halts
- * is stored before anything else happens, so that a crash right after it still finds it.
+ * Checks an order and makes its effect durable; acting on it is the caller's. An order is stored
+ * before anything else happens, so that a crash right after it still finds it.
  */
-export async function applyOrder(
-  bytes: Uint8Array,
-  gateway: string,
-  keys: OrderKeys,
-  state: StateFile,
-  nowMs: number,
-): Promise<OrderOutcome> {
+export async function applyOrder(bytes: Uint8Array, context: OrderContext): Promise<OrderOutcome> {
   let verified: VerifiedOrder;
   try {
-    verified = openOrder(bytes, keys);
+    verified = openOrder(bytes, context.keys);
   } catch (error) {
     if (!(error instanceof InvalidError)) throw error;
     return { kind: "refused", why: error.message };
   }
   const { order, digest } = verified;
-  if (order.gateway !== gateway) {
+  if (order.gateway !== context.gateway) {
     return { kind: "refused", why: `the order is for gateway ${order.gateway}` };
   }
-  if (order.action === "shutdown") {
-    // A resent or replayed order never halts again what an operator has released.
-    if (state.released.has(digest)) return { kind: "already-released" };
-    if (state.halt !== null) return { kind: "already-halted" };
-    await state.setHalt({ digest, reason: order.reason, sinceMs: nowMs });
-    return { kind: "halted", reason: order.reason };
+  if (order.action === "release") {
+    return release(order, { digest, sealed: Buffer.from(bytes) }, context.state);
   }
-  if (state.halt === null) return { kind: "refused", why: "the gateway is not halted" };
-  if (state.halt.digest !== order.halt) {
+  // A resent or replayed order never lays on again what an operator has released.
+  if (context.state.released.has(digest)) return { kind: "already-released" };
+  return obey(order, { digest, reason: order.reason, sinceMs: context.nowMs }, context);
+}
+
+async function obey(
+  order: RecomputerOrder,
+  stored: StoredHalt,
+  { state, lastTag }: OrderContext,
+): Promise<OrderOutcome> {
+  const { reason } = stored;
+  switch (order.action) {
+    case "shutdown":
+      if (state.halt !== null) return { kind: "already-halted" };
+      await state.change({ halt: stored });
+      return { kind: "halted", reason };
+    case "quarantine":
+      if (state.quarantine !== null) return { kind: "already-obeyed" };
+      await state.change({ quarantine: stored });
+      return { kind: "quarantined", reason };
+    case "sample":
+      // One below the gateway's own epsilon is stored all the same: that may be lowered at a restart.
+      if (order.epsilon <= (state.sample?.epsilon ?? 0)) return { kind: "already-obeyed" };
+      await state.change({ sample: { ...stored, epsilon: order.epsilon } });
+      return { kind: "sampled", reason };
+    case "recheck":
+      if (state.recheck?.digest === stored.digest) return { kind: "already-obeyed" };
+      await state.change({
+        recheck: { ...stored, through: lastTag, sent: 0, lost: 0, done: false },
+      });
+      return { kind: "rechecking", reason };
+  }
+}
+
+/** Ends what the release names, and everything milder that stands: the operator has looked at it all. */
+async function release(
+  order: ReleaseOrder,
+  untold: { readonly digest: string; readonly sealed: Buffer },
+  state: StateFile,
+): Promise<OrderOutcome> {
+  const { halt, quarantine, sample } = state;
+  const standing: [Restriction, StoredHalt | null][] = [
+    ["halt", halt],
+    ["quarantine", quarantine],
+    ["sample", sample],
+  ];
+  const at = standing.findIndex(([, stored]) => stored?.digest === order.halt);
+  // Of a halted gateway, the halt is what has to be released.
+  if (halt !== null && at !== 0) {
     return { kind: "refused", why: "the release names another halt" };
   }
-  // Released first, halt second: a crash in between leaves the gateway halted, the safe side.
-  await state.addReleased(order.halt);
-  await state.setHalt(null);
-  return { kind: "released" };
+  if (at < 0) {
+    const none = standing.every(([, stored]) => stored === null);
+    const why = none ? "the gateway is not halted, nor held otherwise" : "it names another order";
+    return { kind: "refused", why };
+  }
+  const ended = standing.slice(at).filter(([, stored]) => stored !== null);
+  await state.change({
+    ...Object.fromEntries(ended.map(([restriction]) => [restriction, null])),
+    released: ended.map(([, stored]) => stored?.digest ?? ""),
+    untold,
+  });
+  return { kind: "released", ended: ended.map(([restriction]) => restriction) };
 }

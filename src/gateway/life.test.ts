@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UnavailableError } from "../base/assert.ts";
+import { encodeChunk, encodeOffer } from "../format/depot-link.ts";
+import { frameType } from "../format/link.ts";
 import type { Wire } from "../format/wire.ts";
 import { FakeClock, quiet, settled } from "../../tests/fake-recomputer.ts";
-import { whitelisted, wirePair } from "../../tests/support.ts";
-import { ServerLife } from "./life.ts";
+import { chunked, whitelisted, wirePair } from "../../tests/support.ts";
+import { ServerLife, type LifeOptions } from "./life.ts";
 import type { Power } from "./power.port.ts";
 import type { PairPath } from "./serve.ts";
 
-const { entry } = whitelisted("m", Buffer.alloc(5000, 9), 4096);
+const weights = Buffer.alloc(5000, 9);
+const { entry } = whitelisted("m", weights, 4096);
 
 /** Only what a life asks of the pair path before it serves. */
 const pairs = {
@@ -44,7 +47,10 @@ function stubborn(failures: number, log: string[]): Power {
   };
 }
 
-function setUp(power: Power): { life: ServerLife; clock: FakeClock; stuck: (string | null)[] } {
+function setUp(
+  power: Power,
+  more: Partial<LifeOptions> = {},
+): { life: ServerLife; clock: FakeClock; stuck: (string | null)[] } {
   const clock = new FakeClock();
   const stuck: (string | null)[] = [];
   const life = new ServerLife({
@@ -56,6 +62,7 @@ function setUp(power: Power): { life: ServerLife; clock: FakeClock; stuck: (stri
     onChange: () => undefined,
     onFault: () => undefined,
     onPowerStuck: (why) => stuck.push(why),
+    ...more,
   });
   return { life, clock, stuck };
 }
@@ -125,4 +132,49 @@ test("life: stopped while the switch fails for good -> it gives up, and says so"
   await settled();
   await dead.clock.advance(60_000);
   await failure;
+});
+
+/** An honest depot's link, as a gateway sees it. */
+function depotLink(): Wire {
+  const { left, right } = wirePair({ role: "depot", name: "d" }, { role: "gateway", name: "g1" });
+  const { chunks, tree } = chunked(weights, 4096);
+  right.onFrame(() => {
+    const offer = encodeOffer({ sizeBytes: BigInt(weights.length), chunkBytes: 4096 });
+    right.send(frameType.offer, 0n, offer);
+    chunks.forEach((data, index) => {
+      right.send(frameType.chunk, BigInt(index), encodeChunk(tree.proof(index), data));
+    });
+  });
+  return left;
+}
+
+test("life: the hashing thread crashes in an upload -> power is cut, never SERVING; it is closed, and the next boot gets another", async () => {
+  const log: string[] = [];
+  const modes = new Set<string>();
+  const { life, clock } = setUp(stubborn(0, log), {
+    connectDepot: () => Promise.resolve(depotLink()),
+    onChange: () => void modes.add(life.mode),
+    onFault: (why) => log.push(why),
+    openHasher: () => {
+      log.push("open");
+      return {
+        allocate: (bytes) => Buffer.alloc(bytes),
+        leafHash: (_data, done) => {
+          done(new UnavailableError("hasher.lost", "it broke", "none"));
+        },
+        close: () => log.push("close"),
+      };
+    },
+  });
+  const run = life.run(false);
+  while (!log.includes("kill")) await settled();
+  await settled();
+  assert.deepEqual(log, ["off", "on", "open", "close", "kill", "hasher.lost: it broke"]);
+  assert.equal(life.counter.forwardedBits, 0n);
+  while (log.filter((what) => what === "kill").length < 2) await clock.advance(1000);
+  assert.equal(log.filter((what) => what === "open").length, 2);
+  assert.ok(!modes.has("SERVING"));
+  life.stop();
+  await clock.advance(60_000);
+  await run;
 });

@@ -17,6 +17,7 @@ import type { Mode } from "../format/router-link.ts";
 import type { IsolationStatus } from "../format/status.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
+import type { ChunkHasher } from "./chunk-hasher.port.ts";
 import { BitCounter } from "./counter.ts";
 import { ModeMachine } from "./mode.ts";
 import type { Power, PoweredServer } from "./power.port.ts";
@@ -28,6 +29,8 @@ export interface LifeOptions {
   readonly entry: WhitelistEntry;
   readonly power: Power;
   readonly connectDepot: () => Promise<Wire>;
+  /** One per upload, closed after it. Without it, chunks are hashed by the thread of the gateway. */
+  readonly openHasher?: () => ChunkHasher;
   readonly pairs: PairPath;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -267,9 +270,15 @@ export class ServerLife {
     // Of this power cycle, whatever comes while the depot is dialled.
     const counter = this.#counter;
     const depot = await this.#o.connectDepot();
+    const hasher = this.#o.openHasher?.();
+    const optional = hasher === undefined ? {} : { hasher };
     try {
-      await uploadWeights({ gateway, entry, depot, server: server.wire, counter, clock, stallMs });
+      await uploadWeights({
+        ...{ gateway, entry, depot, server: server.wire, counter, clock, stallMs },
+        ...optional,
+      });
     } finally {
+      hasher?.close();
       depot.close("the upload is over");
     }
   }

@@ -1,7 +1,8 @@
 /** A pair between its admission and its leaf, and what a tick makes of it. */
+import { Writer } from "../base/bytes.ts";
 import { sha256 } from "../base/hash.ts";
 import { encodeLeaf } from "../format/leaf.ts";
-import { encodeOutput, type FinishReason } from "../format/pair.ts";
+import type { FinishReason } from "../format/pair.ts";
 import { encodeProofRequest } from "../format/proof-request.ts";
 import type { Abort } from "../format/router-link.ts";
 import type { Tag } from "../format/tag.ts";
@@ -18,44 +19,57 @@ export interface OpenPair {
   readonly deadlineMs: number;
   /** ADMITTED was sent. */
   announced: boolean;
-  /** Text recorded in the ring but not yet released. */
-  text: string;
+  /** Bytes of its text that are durable, and that were released. */
+  durable: number;
+  released: number;
   /** Set when the pair is over; its leaf is due at the next tick. */
   over: { readonly finish: FinishReason; readonly abort: Abort | null } | null;
+  /** Set once its leaf was appended, and once all of it is durable. */
+  leaf: LoggedLeaf | null;
+  complete: boolean;
+  /** It has news for the next commit; for the next release. */
   dirty: boolean;
+  ready: boolean;
 }
 
 export interface LoggedLeaf {
   readonly index: bigint;
   readonly leaf: Buffer;
-  readonly output: Buffer;
+  readonly finish: FinishReason;
 }
 
-/** What one tick lets out of one pair. */
+/** What one commit makes durable of one pair. */
 export interface Part {
   readonly pair: OpenPair;
-  readonly text: string;
-  readonly over: OpenPair["over"];
-  readonly leaf: LoggedLeaf | null;
+  /** Bytes of its text, from the start. */
+  readonly text: number;
+  readonly complete: boolean;
 }
 
-/** The leaf of a pair that is over, and the encoded output that it commits to. */
+/** Encoded outputs are laid out here to be hashed, one at a time. */
+const scratch = new Writer(65_536);
+
+/** The leaf of a pair that is over. */
 export function leafOf(
   pair: OpenPair,
   finish: FinishReason,
   entryDigest: Buffer,
   completedMs: number,
-): { readonly leaf: Buffer; readonly output: Buffer } {
+): Buffer {
   const { tag, seed, assembler } = pair;
-  const output = encodeOutput(assembler.output(finish));
+  scratch.reset();
+  assembler.write(scratch, finish);
   const inputDigest = sha256(pair.input);
-  const outputDigest = sha256(output);
+  const outputDigest = sha256(scratch.bytes());
   const tokens = assembler.tokenCount;
   const digests = { entryDigest, inputDigest, outputDigest };
-  return { leaf: encodeLeaf({ tag, completedMs, seed, ...digests, finish, tokens }), output };
+  return encodeLeaf({ tag, completedMs, seed, ...digests, finish, tokens });
 }
 
 /** The proof request of a kept pair. */
-export function requestOf(pair: OpenPair, { index, leaf, output }: LoggedLeaf): Buffer {
-  return encodeProofRequest({ leafIndex: index, leaf, input: pair.input, output });
+export function requestOf(pair: OpenPair, { index, leaf, finish }: LoggedLeaf): Buffer {
+  const output = new Writer();
+  pair.assembler.write(output, finish);
+  const { input } = pair;
+  return encodeProofRequest({ leafIndex: index, leaf, input, output: output.bytes() });
 }

@@ -6,7 +6,7 @@ import { frameType } from "../format/link.ts";
 import { encodeHeartbeat } from "../format/proof-request.ts";
 import { makeTag, type Tag } from "../format/tag.ts";
 import { FakeClock, FakeWire, quiet } from "../../tests/fake-recomputer.ts";
-import { Prover } from "./prove.ts";
+import { Prover, type ProverOptions } from "./prove.ts";
 import type { Outbox, OutboxItem } from "./store.port.ts";
 
 const tag = makeTag(1, 1);
@@ -21,6 +21,7 @@ function outbox(change: Partial<Outbox> = {}): Outbox {
     put: () => undefined,
     knows: (one: Tag) => one === tag,
     list: () => items,
+    find: (one: Tag) => items.find((item) => item.tag === one) ?? null,
     settle: () => undefined,
     verdictOf: () => null,
     close: () => undefined,
@@ -28,7 +29,10 @@ function outbox(change: Partial<Outbox> = {}): Outbox {
   };
 }
 
-function setUp(store: Outbox): {
+function setUp(
+  store: Outbox,
+  change: Partial<ProverOptions> = {},
+): {
   prover: Prover;
   clock: FakeClock;
   fatal: string[];
@@ -43,6 +47,11 @@ function setUp(store: Outbox): {
     onSilent: (ms) => silent.push(ms),
     onHeardAgain: () => silent.push(0),
     onOrder: () => undefined,
+    urgent: () => [],
+    untold: () => [],
+    onTold: () => undefined,
+    onVerdict: () => undefined,
+    ...change,
     onSettled: () => undefined,
     onFatal: (error) => fatal.push(error.message),
   });
@@ -86,4 +95,47 @@ test("prover: verdicts that the disk does not take -> told as fatal, not thrown 
   wire.receive(frameType.verdict, tag, Buffer.from("pass"));
   await clock.advance(1000);
   assert.deepEqual(fatal, ["the disk is full"]);
+});
+
+test("prover: a release that was obeyed -> told before any pair, again on each link, until it is answered", () => {
+  const digest = "ab".repeat(32);
+  let untold = [{ digest, sealed: Buffer.from("signed") }];
+  const told: (string | null)[] = [];
+  const { prover } = setUp(outbox(), {
+    untold: () => untold,
+    onTold: (which, refused) => {
+      told.push(which, refused);
+      untold = [];
+    },
+  });
+  for (let link = 0; link < 2; link++) {
+    const wire = new FakeWire("g1");
+    prover.attach(wire);
+    assert.deepEqual(
+      wire.sent.map(({ type }) => type),
+      [frameType.order, frameType.epoch, frameType.proofRequest],
+    );
+    assert.equal(wire.sent[0]?.id, 0xababababababababn);
+    if (link === 0) continue;
+    wire.receive(frameType.orderResult, 7n, Buffer.from("obeyed"));
+    assert.deepEqual(told, []);
+    wire.receive(frameType.orderResult, 0xababababababababn, Buffer.from("refused: no"));
+    assert.deepEqual(told, [digest, "no"]);
+  }
+});
+
+test("prover: pairs that a reply waits for -> sent first, and the others leave them room", () => {
+  const items = Array.from({ length: 64 }, (_, i): OutboxItem => {
+    return { tag: makeTag(1, i + 1), request: Buffer.from("request") };
+  });
+  const late = makeTag(1, 64);
+  const find = (one: Tag): OutboxItem | null => items.find(({ tag }) => tag === one) ?? null;
+  const { prover } = setUp(outbox({ list: (_, max) => items.slice(0, max), find }), {
+    urgent: () => [late],
+  });
+  const wire = new FakeWire("g1");
+  prover.attach(wire);
+  const sent = wire.sent.filter(({ type }) => type === frameType.proofRequest);
+  assert.equal(sent[0]?.id, late);
+  assert.equal(sent.length, 16);
 });

@@ -8,16 +8,20 @@ import { InvalidError, UnavailableError } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/report.ts";
 import { frameType, type Frame } from "../format/link.ts";
+import { decodeOrderResult } from "../format/order.ts";
 import { decodeHeartbeat, decodeVerdictNotice, encodeEpoch } from "../format/proof-request.ts";
 import { asTag, tagEpoch, type Tag } from "../format/tag.ts";
 import type { Wire } from "../format/wire.ts";
-import type { Outbox, SettledItem } from "./store.port.ts";
+import type { Outbox, OutboxItem, SettledItem, UntoldRelease } from "./store.port.ts";
 import { epochKeyOf } from "./tag.ts";
 
 const windowMax = 32;
 const settleMs = 200;
 /** A recomputer speaks once a second; a link is not given up before this. */
 const deadLinkMs = 10_000;
+
+/** Frame id of an order: the first 8 bytes of its digest. */
+const orderId = (digest: string): bigint => BigInt(`0x${digest.slice(0, 16)}`);
 
 export interface ProverOptions {
   readonly gateway: string;
@@ -31,6 +35,13 @@ export interface ProverOptions {
   readonly onHeardAgain: () => void;
   /** An ORDER came over this link. */
   readonly onOrder: (wire: Wire, frame: Frame) => void;
+  /** Pairs on whose verdict a reply waits: they go first. */
+  readonly urgent: () => Iterable<Tag>;
+  /** Releases of which the recomputer has yet to hear; it has answered one, or refused it, for this reason. */
+  readonly untold: () => readonly UntoldRelease[];
+  readonly onTold: (digest: string, refused: string | null) => void;
+  /** A verdict came; it is durable soon after. */
+  readonly onVerdict: (tag: Tag, verdict: string) => void;
   /** A verdict freed room in the outbox. */
   readonly onSettled: () => void;
   /** The outbox cannot be read or written: nothing may go on. */
@@ -76,7 +87,18 @@ export class Prover {
     wire.onFrame((frame) => {
       this.#onFrame(wire, frame);
     });
+    this.tellReleases();
     this.pump();
+  }
+
+  /**
+   * Hands on releases that the recomputer has not answered: before any proof request of pairs that came
+   * after them, or it would hold those against a server that has begun anew.
+   */
+  tellReleases(): void {
+    for (const { digest, sealed } of this.#o.untold()) {
+      this.#wire?.send(frameType.order, orderId(digest), sealed);
+    }
   }
 
   /** Drops the link: the gateway stops. */
@@ -91,15 +113,29 @@ export class Prover {
   pump(): void {
     const wire = this.#wire;
     if (wire === null || wire.closed) return;
-    // From the lowest tag each time: pairs are kept in the order in which they end, not of their tags.
-    for (const { tag, request } of this.#guarded(() => this.#o.outbox.list(null, windowMax)) ??
-      []) {
+    const { outbox } = this.#o;
+    let urgent = 0;
+    for (const tag of this.#o.urgent()) {
+      urgent++;
       if (this.#unanswered.has(tag)) continue;
       if (this.#unanswered.size >= windowMax) return;
-      this.#tellEpoch(wire, tagEpoch(tag));
-      wire.send(frameType.proofRequest, tag, request);
-      this.#unanswered.add(tag);
+      const item = this.#guarded(() => outbox.find(tag));
+      if (item !== null) this.#prove(wire, item);
     }
+    // Those that nobody waits for leave half of the window to those that somebody does.
+    const most = urgent > 0 ? windowMax / 2 : windowMax;
+    // From the lowest tag each time: pairs are kept in the order in which they end, not of their tags.
+    for (const item of this.#guarded(() => outbox.list(null, windowMax)) ?? []) {
+      if (this.#unanswered.has(item.tag)) continue;
+      if (this.#unanswered.size >= most) return;
+      this.#prove(wire, item);
+    }
+  }
+
+  #prove(wire: Wire, { tag, request }: OutboxItem): void {
+    this.#tellEpoch(wire, tagEpoch(tag));
+    wire.send(frameType.proofRequest, tag, request);
+    this.#unanswered.add(tag);
   }
 
   /** Runs an action on the outbox; what is wrong with the disk goes to `onFatal`, not to a timer. */
@@ -151,9 +187,19 @@ export class Prover {
       case frameType.order:
         this.#o.onOrder(wire, frame);
         return;
+      case frameType.orderResult:
+        this.#onTold(frame);
+        return;
       default:
         throw new InvalidError("prove.frame", `unexpected frame type ${frame.type}`);
     }
+  }
+
+  /** The recomputer answered a release. */
+  #onTold(frame: Frame): void {
+    const { kind, detail } = decodeOrderResult(frame.payload);
+    const release = this.#o.untold().find(({ digest }) => orderId(digest) === frame.id);
+    if (release !== undefined) this.#o.onTold(release.digest, kind === "refused" ? detail : null);
   }
 
   #settle(frame: Frame): void {
@@ -161,7 +207,9 @@ export class Prover {
     const { outbox } = this.#o;
     if (!outbox.knows(tag)) throw new InvalidError("prove.unasked", "a verdict on no kept pair");
     if (outbox.verdictOf(tag) !== null) return;
-    this.#verdicts.set(tag, decodeVerdictNotice(frame.payload));
+    const verdict = decodeVerdictNotice(frame.payload);
+    this.#verdicts.set(tag, verdict);
+    this.#o.onVerdict(tag, verdict);
     // Collected for a moment: a transaction per verdict costs more than all else on this path.
     this.#settling ??= this.#o.clock.after(settleMs, () => {
       this.flush();

@@ -43,7 +43,7 @@ export interface Recovery {
 }
 
 /** One pair while the ring is read. */
-class Recorded {
+export class Recorded {
   readonly tag: Tag;
   readonly seed: bigint;
   readonly input: Buffer;
@@ -171,8 +171,15 @@ async function appendLeaves(
   await log.commit();
 }
 
-/** The proof request of a logged pair; null when its leaf does not commit to what the ring holds. */
-async function proofOf(log: LeafLog, pair: RecordedPair): Promise<OutboxItem | null> {
+/**
+ * The proof request of a logged pair; null when its leaf does not commit to what the ring holds.
+ * `rechecked`: it is sent by a recheck order, not by its coin.
+ */
+export async function proofOf(
+  log: LeafLog,
+  pair: RecordedPair,
+  rechecked = false,
+): Promise<OutboxItem | null> {
   const { tag, input } = pair;
   const leafIndex = log.find(tag);
   if (leafIndex === null) return null;
@@ -181,7 +188,9 @@ async function proofOf(log: LeafLog, pair: RecordedPair): Promise<OutboxItem | n
   if (!sha256(input).equals(leaf.inputDigest) || !sha256(output).equals(leaf.outputDigest)) {
     return null;
   }
-  return { tag, request: encodeProofRequest({ leafIndex, leaf: encodeLeaf(leaf), input, output }) };
+  const request = { leafIndex, leaf: encodeLeaf(leaf), input, output };
+  const marked = rechecked ? { ...request, rechecked } : request;
+  return { tag, request: encodeProofRequest(marked) };
 }
 
 /**

@@ -5,57 +5,71 @@
 import { Writer } from "../base/bytes.ts";
 import { limits } from "../base/limits.ts";
 import { frameHeaderBytes, frameType, writeFrameHeader } from "../format/link.ts";
-import { encodeAbort, encodeAdmitted, writeOutputPart } from "../format/router-link.ts";
+import { encodeAbort, writeRawOutputPart } from "../format/router-link.ts";
 import type { Wire } from "../format/wire.ts";
-import type { Part } from "./open-pair.ts";
+import type { OpenPair } from "./open-pair.ts";
 
 /** Bytes a router may leave unread before its link is dropped: its clients' limits come first. */
 const routerBacklogMax = 16 * limits.clientBacklog;
 
+/** Memory that the kernel has taken everything out of, for the next tick; none above this is kept. */
+const sparesMax = 4;
+const spareBytesMax = 1_048_576;
+const spares: Writer[] = [];
+
 const header = Buffer.alloc(frameHeaderBytes);
 
-/** Sends ADMITTED, OUTPUT and ABORT of these parts. Parts whose router is gone are passed over. */
-export function release(parts: readonly Part[]): void {
+/** Sends ADMITTED, OUTPUT and ABORT of what is durable of these pairs. One whose router is gone is passed over. */
+export function release(pairs: readonly OpenPair[]): void {
   const outgoing = new Map<Wire, Writer>();
-  for (const part of parts) {
-    const { router } = part.pair;
+  for (const pair of pairs) {
+    const { router } = pair;
     if (router.closed) continue;
     let writer = outgoing.get(router);
     if (writer === undefined) {
-      writer = new Writer(4096);
+      writer = spares.pop() ?? new Writer(65_536);
       outgoing.set(router, writer);
     }
-    layOut(writer, part);
+    layOut(writer, pair);
   }
   for (const [router, writer] of outgoing) {
-    router.sendRaw(writer.bytes());
+    router.sendRaw(writer.bytes(), () => {
+      giveBack(writer);
+    });
     if (router.backlog > routerBacklogMax) router.close("the router reads too slowly");
   }
 }
 
-function layOut(out: Writer, part: Part): void {
-  const { pair, text, over } = part;
+function giveBack(writer: Writer): void {
+  if (spares.length >= sparesMax || writer.length > spareBytesMax) return;
+  writer.reset();
+  spares.push(writer);
+}
+
+function layOut(out: Writer, pair: OpenPair): void {
   const id = pair.requestId;
   if (!pair.announced) {
     pair.announced = true;
-    const payload = encodeAdmitted(pair.tag);
-    writeFrameHeader(header, 0, frameType.admitted, id, payload.length);
-    out.raw(header).raw(payload);
+    writeFrameHeader(header, 0, frameType.admitted, id, 8);
+    out.raw(header).u64(pair.tag);
   }
+  const over = pair.complete ? pair.over : null;
   const ended = over !== null && over.finish !== "cut-off";
-  if (ended || text !== "") {
+  if (ended || pair.durable > pair.released) {
+    const { assembler } = pair;
     const final = ended
       ? {
           finish: over.finish,
-          promptTokens: pair.assembler.promptTokens,
-          completionTokens: pair.assembler.tokenCount,
+          promptTokens: assembler.promptTokens,
+          completionTokens: assembler.tokenCount,
         }
       : null;
     const start = out.length;
     writeFrameHeader(header, 0, frameType.output, id, 0);
     out.raw(header);
-    writeOutputPart(out, { text, final });
+    writeRawOutputPart(out, assembler.text(pair.released, pair.durable), final);
     out.patchU32(start, out.length - start - frameHeaderBytes);
+    pair.released = pair.durable;
   }
   if (over?.abort != null) {
     const payload = encodeAbort(over.abort);

@@ -25,6 +25,25 @@ for (const epsilon of [0, 0.01, 0.25, 1]) {
   });
 }
 
+test("sample: many coins at once -> the same coins as one by one, from one call of the generator", () => {
+  let calls = 0;
+  const counting = (): RandomSource => {
+    let next = 0;
+    return {
+      fill(target): void {
+        calls++;
+        for (let i = 0; i < target.length; i++) target[i] = next = (next * 69 + 37) % 251;
+      },
+    };
+  };
+  const one = new Sampler(0.4, counting());
+  const expected = Array.from({ length: 100 }, () => one.keep());
+  calls = 0;
+  assert.deepEqual(new Sampler(0.4, counting()).draw(100), expected);
+  assert.equal(calls, 1);
+  assert.deepEqual(new Sampler(0.4, counting()).draw(0), []);
+});
+
 test("sample: epsilon outside [0, 1] -> refused", () => {
   for (const epsilon of [-0.1, 1.1, NaN]) {
     assert.throws(() => new Sampler(epsilon, evenly(1)), { code: "sample.epsilon" });

@@ -5,18 +5,19 @@
  *   2. tag      a strictly increasing tag, and with it the seed                tag.ts
  *   3. forward  GENERATE to the server; the same bytes go into the ring
  *   4. pair     PROMPT, TOKENS, END of the server are joined to the input      pair.ts
- *   5. commit   at the tick: everything that came is in the ring, durable
- *   6. release  only then: bytes to the router; then the leaves of complete pairs  release.ts
- *   7. sample   the coin, after the leaf is in the log; kept pairs go out  sample.ts, keep.ts, prove.ts
+ *   5. commit   before the tick and at it: everything that came is in the ring, durable     tick.ts
+ *   6. release  only then, and only at the tick: bytes to the router                     release.ts
+ *   7. log      the leaves of complete pairs, durable, some ticks at once              unlogged.ts
+ *   8. sample   the coin, after the leaf is in the log; kept pairs go out  sample.ts, keep.ts, prove.ts
  *
  * Time: replies leave only on the grid of the release tick, so no byte leaves unrecorded and
  * timing carries at most one symbol per tick. A tick with nothing to do is not armed.
  */
 import { assert, InvalidError } from "../base/assert.ts";
-import type { Clock, Timer } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/report.ts";
-import { frameType, type Frame } from "../format/link.ts";
+import { frameHeaderBytes, frameType, writeFrameHeader, type Frame } from "../format/link.ts";
 import type { FinishReason } from "../format/pair.ts";
 import { encodeRefused, type Abort } from "../format/router-link.ts";
 import { decodeFailed } from "../format/server-link.ts";
@@ -25,19 +26,24 @@ import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import { admit } from "./admit.ts";
 import { KeptPairs } from "./keep.ts";
-import { leafOf, requestOf, type LoggedLeaf, type OpenPair, type Part } from "./open-pair.ts";
+import { leafOf, type LoggedLeaf, type OpenPair, type Part } from "./open-pair.ts";
 import { PairAssembler } from "./pair.ts";
+import type { Quarantine } from "./quarantine.ts";
 import { release } from "./release.ts";
 import type { Sampler } from "./sample.ts";
 import { EndedTags, FailureWindow, type FailedShare } from "./server-record.ts";
-import type { GatewayStore, OutboxItem, RingKind } from "./store.port.ts";
+import type { GatewayStore, RingKind } from "./store.port.ts";
 import type { Tagger } from "./tag.ts";
+import { ReleaseTick } from "./tick.ts";
+import { UnloggedPairs } from "./unlogged.ts";
 
 export interface PairPathOptions {
   readonly entry: WhitelistEntry;
   readonly store: GatewayStore;
   readonly tagger: Tagger;
   readonly sampler: Sampler;
+  /** Holds complete replies back while an order says so; without it none ever is. */
+  readonly quarantine?: Quarantine;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly tickMs: number;
@@ -66,8 +72,7 @@ export class PairPath {
   readonly #kept: KeptPairs;
   readonly #open = new Map<Tag, OpenPair>();
   readonly #byRequest = new Map<Wire, Map<bigint, OpenPair>>();
-  /** Released, leaf and coin still due: they may yet want a place in the outbox. */
-  readonly #undrawn = new Set<Tag>();
+  readonly #unlogged: UnloggedPairs;
   /** Pairs that ended here while the server may still be sending: its frames for them are dropped. */
   readonly #ended = new EndedTags();
   /** What the server made of its last pairs. */
@@ -75,15 +80,15 @@ export class PairPath {
   /** Bytes added to the ring since its last commit, and how many may be. */
   #batchBytes = 0;
   readonly #batchBytesMax: number;
+  /** Pairs with news that no commit has taken; pairs with something durable to release. */
   #dirty: OpenPair[] = [];
+  #ready: OpenPair[] = [];
+  /** The early commit of this tick, while it is under way. */
+  #early: Promise<void> | null = null;
   #server: Wire | null = null;
-  #tick: Timer | null = null;
-  #committing = false;
+  readonly #tick: ReleaseTick;
   /** Storage or the generator failed: nothing leaves any more, not even in an orderly stop. */
   #dead = false;
-  /** Something arrived during a commit: another tick is due. */
-  #again = false;
-  #lastTickMs = 0;
 
   constructor(options: PairPathOptions) {
     this.#o = options;
@@ -92,24 +97,43 @@ export class PairPath {
     this.#kept = new KeptPairs(store.outbox, clock, onKept, (error) => {
       this.#fail(error);
     });
+    this.#unlogged = new UnloggedPairs({
+      store,
+      clock,
+      sampler: options.sampler,
+      ringBytesMax: this.#batchBytesMax,
+      onDue: () => {
+        this.#arm();
+      },
+    });
+    this.#tick = new ReleaseTick({
+      clock,
+      tickMs: options.tickMs,
+      onEarly: () => {
+        this.#onEarly();
+      },
+      onDue: () => this.#onTick(),
+    });
   }
 
   #fail(error: unknown): void {
     this.#dead = true;
+    this.#tick.stop();
+    this.#unlogged.stop();
     this.#o.onFatal(error instanceof Error ? error : new Error(String(error)));
   }
 
   get inflight(): number {
-    return this.#open.size;
+    return this.#open.size + (this.#o.quarantine?.counts.held ?? 0);
   }
 
   isOpen(tag: Tag): boolean {
-    return this.#open.has(tag) || this.#undrawn.has(tag);
+    return this.#open.has(tag) || this.#unlogged.has(tag);
   }
 
   /** Whether it is released and has its coin still to come: a matter of milliseconds. */
   isUndrawn(tag: Tag): boolean {
-    return this.#undrawn.has(tag);
+    return this.#unlogged.has(tag);
   }
 
   /** Whether it was kept and is not in the outbox yet. */
@@ -122,8 +146,8 @@ export class PairPath {
     const { outbox } = this.#o.store;
     return (
       !this.#dead &&
-      this.#open.size < limits.gatewayInflight &&
-      outbox.waiting + this.#kept.size + this.#undrawn.size + this.#open.size < outbox.capacity
+      this.inflight < limits.gatewayInflight &&
+      outbox.waiting + this.#kept.size + this.#unlogged.size + this.#open.size < outbox.capacity
     );
   }
 
@@ -169,7 +193,9 @@ export class PairPath {
       return;
     }
     const { tag, seed } = this.#o.tagger.next();
-    const payload = Buffer.allocUnsafe(8 + frame.payload.length);
+    const generate = Buffer.allocUnsafe(frameHeaderBytes + 8 + frame.payload.length);
+    const payload = generate.subarray(frameHeaderBytes);
+    writeFrameHeader(generate, 0, frameType.generate, tag, payload.length);
     payload.writeBigUInt64BE(seed);
     payload.set(frame.payload, 8);
     const pair: OpenPair = {
@@ -184,14 +210,18 @@ export class PairPath {
       ),
       deadlineMs: this.#o.clock.monotonicMs() + this.#o.pairDeadlineMs,
       announced: false,
-      text: "",
+      durable: 0,
+      released: 0,
       over: null,
+      leaf: null,
+      complete: false,
       dirty: false,
+      ready: false,
     };
     this.#open.set(tag, pair);
     requests.set(frame.id, pair);
     this.#record("input", tag, payload);
-    server.send(frameType.generate, tag, payload);
+    server.sendRaw(generate);
     this.#arm();
   }
 
@@ -261,10 +291,9 @@ export class PairPath {
         this.#record("prompt", tag, frame.payload);
         break;
       case frameType.tokens: {
-        const tokens = pair.assembler.tokens(frame.payload);
+        const count = pair.assembler.tokens(frame.payload);
         this.#record("tokens", tag, frame.payload);
-        this.counts.tokens += tokens.ids.length;
-        pair.text += tokens.text;
+        this.counts.tokens += count;
         this.#touch(pair);
         break;
       }
@@ -304,8 +333,14 @@ export class PairPath {
     this.#arm();
   }
 
+  /** A verdict came: it may decide over a reply in quarantine. */
+  onVerdict(tag: Tag, verdict: string): void {
+    if (this.#o.quarantine?.judged(tag, verdict) === true) this.#arm();
+  }
+
   /** Ends pairs that outlived their deadline. Called about once a second. */
   sweep(): void {
+    if (this.#o.quarantine?.sweep() === true) this.#arm();
     const now = this.#o.clock.monotonicMs();
     for (const pair of this.#open.values()) {
       if (pair.deadlineMs >= now || pair.over !== null) continue;
@@ -315,109 +350,96 @@ export class PairPath {
   }
 
   #arm(): void {
-    if (this.#dead) return;
-    if (this.#committing) {
-      this.#again = true;
-      return;
+    if (!this.#dead) this.#tick.arm();
+  }
+
+  /** A quiet tick's news become durable before it, so that it can let them out on time. */
+  #onEarly(): void {
+    if (this.#dirty.length === 0) return;
+    this.#early = this.#commit().then(
+      () => {
+        this.#early = null;
+      },
+      (error: unknown) => {
+        this.#fail(error);
+      },
+    );
+  }
+
+  /**
+   * Step 5. The ring, before any leaf: a leaf must never commit to an output that the ring does not
+   * hold. What is in the ring may leave; a leaf that a crash takes is made again from it (recover.ts).
+   */
+  async #commit(): Promise<void> {
+    const parts = this.#dirty.map((pair) => this.#take(pair));
+    this.#dirty = [];
+    this.#unlogged.noteRing(this.#batchBytes);
+    this.#batchBytes = 0;
+    await this.#o.store.ring.commit();
+    for (const { pair, text, complete } of parts) {
+      pair.durable = text;
+      pair.complete = complete;
+      if (pair.ready) continue;
+      pair.ready = true;
+      this.#ready.push(pair);
     }
-    if (this.#tick !== null) return;
-    const { clock, tickMs } = this.#o;
-    const now = clock.monotonicMs();
-    // On the grid, and never twice on the same point of it.
-    const next =
-      Math.max(Math.ceil(now / tickMs), Math.round(this.#lastTickMs / tickMs) + 1) * tickMs;
-    this.#tick = clock.after(next - now, () => {
-      this.#tick = null;
-      this.#lastTickMs = next;
-      void this.#onTick();
-    });
+  }
+
+  /** What the next commit will make durable; what arrives meanwhile is not in it. */
+  #take(pair: OpenPair): Part {
+    pair.dirty = false;
+    const complete = pair.over !== null;
+    if (pair.over !== null) pair.leaf = this.#appendLeaf(pair, pair.over.finish);
+    return { pair, text: pair.assembler.textBytes, complete };
+  }
+
+  #appendLeaf(pair: OpenPair, finish: FinishReason): LoggedLeaf {
+    const { clock, entry, store } = this.#o;
+    const leaf = leafOf(pair, finish, entry.digest, clock.wallMs());
+    const index = store.log.append(leaf);
+    this.counts.logged++;
+    if (finish === "cut-off") this.counts.cutOff++;
+    return { index, leaf, finish };
   }
 
   async #onTick(): Promise<void> {
-    this.#committing = true;
     try {
-      const batch = this.#dirty;
-      this.#dirty = [];
-      const released = this.#prepare(batch);
-      const { ring, log } = this.#o.store;
-      this.#batchBytes = 0;
-      // The ring first: a leaf must never commit to an output that the ring does not hold. What is
-      // in the ring may leave; a leaf that a crash takes is made again from the ring (recover.ts).
-      await ring.commit();
-      this.#release(released);
-      await log.commit();
-      this.#sample(released.filter((part) => part.leaf !== null));
+      await this.#early;
+      if (this.#dead) return;
+      if (this.#dirty.length > 0) await this.#commit();
+      this.#release();
+      // Inputs and prompts alone keep nobody waiting.
+      if (this.#batchBytes > 0) await this.#commit();
+      if (this.#unlogged.mustLog(this.#kept.size)) {
+        const kept = await this.#unlogged.log();
+        this.counts.sampled += kept.length;
+        this.#kept.add(kept);
+      }
     } catch (error) {
       this.#fail(error);
-      return;
-    } finally {
-      this.#committing = false;
     }
     // Coins alone arm no tick: lost in a crash, they are drawn again (gateway/recover.ts).
-    if (this.#again) {
-      this.#again = false;
-      this.#arm();
-    }
   }
 
-  /** Step 5, first half: takes what will be released and appends the leaves of pairs that ended. */
-  #prepare(batch: readonly OpenPair[]): Part[] {
-    const parts: Part[] = [];
-    for (const pair of batch) {
-      pair.dirty = false;
-      const text = pair.text;
-      pair.text = "";
-      // Taken now: what arrives during the commit is not durable and waits for the next tick.
-      const over = pair.over;
-      const leaf = over === null ? null : this.#appendLeaf(pair, over);
-      parts.push({ pair, text, over, leaf });
-    }
-    return parts;
-  }
-
-  #appendLeaf(pair: OpenPair, over: { finish: FinishReason }): LoggedLeaf {
-    const { clock, entry, store } = this.#o;
-    const { leaf, output } = leafOf(pair, over.finish, entry.digest, clock.wallMs());
-    const index = store.log.append(leaf);
-    this.counts.logged++;
-    if (over.finish === "cut-off") this.counts.cutOff++;
-    return { index, leaf, output };
-  }
-
-  /** Step 6. Everything in `parts` is durable. */
-  #release(parts: readonly Part[]): void {
-    for (const { pair, leaf } of parts) {
-      if (leaf === null) continue;
+  /** Step 6. Everything in `#ready` is durable. */
+  #release(): void {
+    const pairs = this.#ready;
+    this.#ready = [];
+    this.#tick.note(pairs.length);
+    for (const pair of pairs) {
+      pair.ready = false;
+      if (!pair.complete) continue;
       this.#open.delete(pair.tag);
-      this.#undrawn.add(pair.tag);
+      this.#unlogged.add(pair);
       this.#byRequest.get(pair.router)?.delete(pair.requestId);
     }
-    release(parts);
-  }
-
-  /** Step 7. The leaves of `parts` are in the log. */
-  #sample(parts: readonly Part[]): void {
-    const kept: OutboxItem[] = [];
-    const coins: { tag: Tag; keep: boolean }[] = [];
-    for (const { pair, leaf } of parts) {
-      if (leaf === null) continue;
-      const keep = this.#o.sampler.keep();
-      coins.push({ tag: pair.tag, keep });
-      this.#undrawn.delete(pair.tag);
-      if (keep) kept.push({ tag: pair.tag, request: requestOf(pair, leaf) });
-    }
-    // The coins first, with the next tick's ring commit: a pair whose coin says kept is put into the
-    // outbox by recovery if we do not live to do it (keep.ts).
-    for (const { tag, keep } of coins) {
-      this.#o.store.ring.add("coin", tag, keep ? coinKept : coinDeleted);
-    }
-    this.counts.sampled += kept.length;
-    this.#kept.add(kept);
+    release(this.#o.quarantine?.filter(pairs) ?? pairs);
   }
 
   /** Resolves when nothing is open, nothing waits for a tick, and kept pairs are in the outbox. */
   async settled(): Promise<void> {
-    while (!this.#dead && (this.#open.size > 0 || this.#committing || this.#tick !== null)) {
+    while (!this.#dead && (this.#open.size > 0 || this.#unlogged.size > 0 || this.#tick.pending)) {
+      if (this.#unlogged.size > 0) this.#unlogged.logNow();
       await new Promise<void>((resolve) => {
         this.#o.clock.after(this.#o.tickMs, resolve);
       });
@@ -428,6 +450,3 @@ export class PairPath {
 
 /** One batch may take this part of the ring: below what the ring itself would refuse. */
 const ringShare = 5;
-
-const coinKept = Buffer.of(1);
-const coinDeleted = Buffer.of(0);

@@ -41,7 +41,7 @@ export interface Ring {
 /** Append-only leaf log. One writer. */
 export interface LeafLog {
   readonly size: bigint;
-  /** Adds a leaf (memory only) and returns its index. */
+  /** Adds a leaf (memory only) and returns its index. The bytes may not change afterwards. */
   append(leaf: Buffer): bigint;
   /** Makes appended leaves durable; no-op when there are none. */
   commit(): Promise<void>;
@@ -81,6 +81,8 @@ export interface Outbox {
   put(items: readonly OutboxItem[], overfull?: boolean): void;
   /** Whether a tag was ever put (settled or not). */
   knows(tag: Tag): boolean;
+  /** The item of a tag; null when it is settled, or was never put. */
+  find(tag: Tag): OutboxItem | null;
   /** Unsettled items with a tag above `after` (null: from the start), by rising tag. */
   list(after: Tag | null, max: number): OutboxItem[];
   /**
@@ -100,15 +102,53 @@ export interface StoredHalt {
   readonly sinceMs: number;
 }
 
+/** A raised epsilon. */
+export interface StoredSample extends StoredHalt {
+  readonly epsilon: number;
+}
+
+/** A recheck of the ring, under way or done. */
+export interface StoredRecheck extends StoredHalt {
+  /** Pairs with a higher tag came after the order. */
+  readonly through: Tag;
+  /** Pairs that were sent because of it, and that could not be, for the ring had forgotten part of them. */
+  readonly sent: number;
+  readonly lost: number;
+  readonly done: boolean;
+}
+
+/** What signed orders have laid on this gateway. */
+export interface StandingOrders {
+  readonly halt: StoredHalt | null;
+  readonly quarantine: StoredHalt | null;
+  readonly sample: StoredSample | null;
+  readonly recheck: StoredRecheck | null;
+}
+
+/** Releases that were obeyed and that the recomputer has not answered: the ORDER payloads, as signed. */
+export interface UntoldRelease {
+  readonly digest: string;
+  readonly sealed: Buffer;
+}
+
+/** One change of the state; what is left out stays. */
+export interface StateChange extends Partial<StandingOrders> {
+  /** Digests of orders that were released. */
+  readonly released?: readonly string[];
+  readonly untold?: UntoldRelease;
+  /** The recomputer has answered this release. */
+  readonly told?: string;
+}
+
 /** Small state, each write atomic and durable before it returns. */
-export interface StateFile {
+export interface StateFile extends StandingOrders {
   /** Takes the next boot epoch: strictly above every earlier one, durable when it resolves. */
   nextEpoch(): Promise<number>;
-  readonly halt: StoredHalt | null;
-  setHalt(halt: StoredHalt | null): Promise<void>;
-  /** Digests of halts that were released: their shutdown orders are not obeyed again. */
+  /** Digests of orders that were released: they are not obeyed again. */
   readonly released: ReadonlySet<string>;
-  addReleased(digest: string): Promise<void>;
+  /** Oldest first. */
+  readonly untold: readonly UntoldRelease[];
+  change(change: StateChange): Promise<void>;
 }
 
 export interface GatewayStore {

@@ -1,8 +1,7 @@
 /** Step 2 of the pair path: a tag and a seed for each admitted input. */
 import type { KeyObject } from "node:crypto";
 import { assert } from "../base/assert.ts";
-import { deriveKey } from "../base/hash.ts";
-import { seedOf } from "../format/noise.ts";
+import { deriveKey, hmacOf } from "../base/hash.ts";
 import { epochMax, makeTag, type Tag } from "../format/tag.ts";
 
 /**
@@ -19,18 +18,21 @@ export function epochKeyOf(rootKey: KeyObject, epoch: number): KeyObject {
 
 export class Tagger {
   readonly epoch: number;
-  readonly #key: KeyObject;
+  /** The law of `seedOf` (format/noise.ts). */
+  readonly #hmac: (message: Uint8Array) => Buffer;
+  readonly #message = Buffer.alloc(8);
   #counter = 0;
 
   constructor(epoch: number, epochKey: KeyObject) {
     this.epoch = epoch;
-    this.#key = epochKey;
+    this.#hmac = hmacOf(epochKey, 8);
   }
 
   /** The next tag, strictly above every earlier one, and its seed. */
   next(): { tag: Tag; seed: bigint } {
     this.#counter++;
     const tag = makeTag(this.epoch, this.#counter);
-    return { tag, seed: seedOf(this.#key, tag) };
+    this.#message.writeBigUInt64BE(tag);
+    return { tag, seed: this.#hmac(this.#message).readBigUInt64BE(0) };
   }
 }

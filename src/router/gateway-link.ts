@@ -48,6 +48,9 @@ export interface LinkOwner {
 /** Beyond this much unsent, a gateway reads too slowly to be given more. */
 const backlogMax = 2 * limits.framePayload;
 
+/** A batch that once was larger does not keep its memory. */
+const spareMax = 1_048_576;
+
 export class GatewayLink implements Candidate {
   readonly name: string;
   readonly #owner: LinkOwner;
@@ -67,10 +70,17 @@ export class GatewayLink implements Candidate {
   lastHeardMs = 0;
   /** Frames of this turn, sent in one write at its end. */
   #batch: Writer | null = null;
+  /** Memory for the next batch: that of one which the kernel has taken. */
+  #spare: Writer | null = null;
   readonly #flush = (): void => {
     const batch = this.#batch;
     this.#batch = null;
-    if (batch !== null) this.#wire?.sendRaw(batch.bytes());
+    if (batch === null) return;
+    this.#wire?.sendRaw(batch.bytes(), () => {
+      if (batch.length > spareMax) return;
+      batch.reset();
+      this.#spare = batch;
+    });
   };
 
   constructor(name: string, owner: LinkOwner, soon: Soon) {
@@ -97,6 +107,10 @@ export class GatewayLink implements Candidate {
 
   get load(): number {
     return (this.#others + this.#slots.size) / Math.max(1, this.#state?.capacity ?? 0);
+  }
+
+  get quarantined(): boolean {
+    return this.#state?.quarantined === true;
   }
 
   get accepting(): boolean {
@@ -171,7 +185,8 @@ export class GatewayLink implements Candidate {
 
   #frames(): Writer {
     if (this.#batch === null) {
-      this.#batch = new Writer(4096);
+      this.#batch = this.#spare ?? new Writer(4096);
+      this.#spare = null;
       this.#soon(this.#flush);
     }
     return this.#batch;

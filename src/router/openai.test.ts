@@ -25,7 +25,7 @@ const whitelist: Whitelist = {
         maxTokens: 256,
         contextTokens: 512,
       },
-      calibration: { clip: 1, meanMax: 1, meanSpread: 1, tokenMax: 1, edge: 1, source: "" },
+      profile: digest,
       digest,
     },
   ],

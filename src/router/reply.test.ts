@@ -15,7 +15,7 @@ const entry: WhitelistEntry = {
   engine: "e",
   noiseLaw: "l",
   generation: { temperatureMax: 1, topPMin: 0, topKMax: 1, maxTokens: 1, contextTokens: 2 },
-  calibration: { clip: 1, meanMax: 1, meanSpread: 1, tokenMax: 1, edge: 1, source: "" },
+  profile: digest,
   digest,
 };
 

@@ -7,11 +7,11 @@ const any = (): boolean => true;
 
 test("route: several gateways -> the least loaded that accepts and serves the model", () => {
   const candidates: Candidate[] = [
-    { modelId: "a", accepting: false, load: 0 },
-    { modelId: "b", accepting: true, load: 0 },
-    { modelId: "a", accepting: true, load: 0.5 },
-    { modelId: "a", accepting: true, load: 0.25 },
-    { modelId: null, accepting: true, load: 0 },
+    { modelId: "a", accepting: false, load: 0, quarantined: false },
+    { modelId: "b", accepting: true, load: 0, quarantined: false },
+    { modelId: "a", accepting: true, load: 0.5, quarantined: false },
+    { modelId: "a", accepting: true, load: 0.25, quarantined: false },
+    { modelId: null, accepting: true, load: 0, quarantined: false },
   ];
   assert.equal(pick(candidates, "a", 0, any), candidates[3]);
   assert.equal(
@@ -22,8 +22,21 @@ test("route: several gateways -> the least loaded that accepts and serves the mo
   assert.equal(pick([], "a", 0, any), null);
 });
 
+test("route: a gateway in quarantine -> asked only where there is no other", () => {
+  const held = { modelId: "a", accepting: true, load: 0, quarantined: true };
+  const busy = { modelId: "a", accepting: true, load: 0.9, quarantined: false };
+  assert.equal(pick([held, busy], "a", 0, any), busy);
+  assert.equal(pick([busy, held], "a", 1, any), busy);
+  assert.equal(pick([held, { ...busy, accepting: false }], "a", 0, any), held);
+});
+
 test("route: equal loads -> each gateway in turn", () => {
-  const candidates: Candidate[] = [0, 1, 2].map(() => ({ modelId: "a", accepting: true, load: 0 }));
+  const candidates: Candidate[] = [0, 1, 2].map(() => ({
+    modelId: "a",
+    accepting: true,
+    load: 0,
+    quarantined: false,
+  }));
   const picked = [0, 1, 2, 3].map((turn) => candidates.indexOf(pick(candidates, "a", turn, any)!));
   assert.deepEqual(picked, [0, 1, 2, 0]);
 });
@@ -33,13 +46,18 @@ test("route: any gateways -> nothing allowed has a lower load than the one picke
     modelId: fc.constantFrom("a", "b", null),
     accepting: fc.boolean(),
     load: fc.nat(5),
+    quarantined: fc.boolean(),
   });
   fc.assert(
     fc.property(fc.array(candidate), fc.nat(100), (candidates, start) => {
       const fit = candidates.filter((c) => c.modelId === "a" && c.accepting);
       const best = pick(candidates, "a", start, any);
       if (best === null) assert.equal(fit.length, 0);
-      else assert.ok(fit.includes(best) && fit.every((c) => c.load >= best.load));
+      else {
+        const rivals = fit.filter((c) => c.quarantined === best.quarantined);
+        assert.ok(fit.includes(best) && rivals.every((c) => c.load >= best.load));
+        assert.ok(!best.quarantined || fit.every((c) => c.quarantined));
+      }
     }),
   );
 });

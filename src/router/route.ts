@@ -1,5 +1,6 @@
 /**
- * Which gateway gets a request: the least loaded of those that accept and serve its model; and the
+ * Which gateway gets a request: the least loaded of those that accept and serve its model, and one in
+ * quarantine only where there is no other; and the
  * bounded wait of requests for which there is none just now. Pure.
  */
 
@@ -10,6 +11,12 @@ export interface Candidate {
   readonly accepting: boolean;
   /** Requests in flight per unit of capacity. */
   readonly load: number;
+  /** Its replies wait for their verdicts. */
+  readonly quarantined: boolean;
+}
+
+function before(a: Candidate, b: Candidate): boolean {
+  return a.quarantined === b.quarantined ? a.load < b.load : b.quarantined;
 }
 
 /**
@@ -26,7 +33,7 @@ export function pick<T extends Candidate>(
   for (let i = 0; i < candidates.length; i++) {
     const candidate = candidates[(start + i) % candidates.length];
     if (candidate?.modelId !== modelId || !candidate.accepting) continue;
-    if (best !== null && candidate.load >= best.load) continue;
+    if (best !== null && !before(candidate, best)) continue;
     if (allowed(candidate)) best = candidate;
   }
   return best;

@@ -18,7 +18,7 @@ import { assert, InvalidError, UnavailableError } from "../../base/assert.ts";
 import { equalBytes, Reader, Writer } from "../../base/bytes.ts";
 import { hmacSha256 } from "../../base/hash.ts";
 import { emptyRoot, leafHash, MerkleFrontier, merkleRoot } from "../../base/merkle.ts";
-import { decodeLeaf, leafBytes, type Leaf } from "../../format/leaf.ts";
+import { decodeLeaf, leafBytes, tagOfLeaf, type Leaf } from "../../format/leaf.ts";
 import type { Tag } from "../../format/tag.ts";
 import type { LeafLog } from "../../gateway/store.port.ts";
 import { replaceFile, systemDisk, type Disk, type DiskFile } from "./file.ts";
@@ -125,11 +125,11 @@ class FileLeafLog implements DiskLeafLog {
 
   append(leaf: Buffer): bigint {
     if (this.#broken !== null) throw this.#broken;
-    const { tag } = decodeLeaf(leaf);
+    const tag = tagOfLeaf(leaf);
     assert(this.#tags.find(tag) === null, "a tag has at most one leaf");
     const index = this.#frontier.size;
     this.#tags.set(tag, index);
-    this.#pending.push(Buffer.from(leaf));
+    this.#pending.push(leaf);
     const hash = leafHash(leaf);
     this.#frontier.append(hash);
     this.#levels.append(hash);

@@ -4,13 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { UnavailableError } from "../../base/assert.ts";
-import { secretKey } from "../../base/hash.ts";
+import { hmacSha256, secretKey } from "../../base/hash.ts";
 import { systemDisk } from "./file.ts";
+import { makeTag } from "../../format/tag.ts";
 import { FaultyDisk } from "./faulty-disk.ts";
 import { openState } from "./state.ts";
 
 const key = secretKey(Buffer.alloc(32, 5));
 const halt = { digest: "ab".repeat(32), reason: "a verdict of FAIL", sinceMs: 1_700_000_000_000 };
+
+const sample = { ...halt, digest: "cd".repeat(32), epsilon: 0.5 };
+const recheck = { ...halt, through: makeTag(7, 9), sent: 3, lost: 1, done: false };
 
 function freshPath(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), "weir-state-"));
@@ -25,24 +29,58 @@ test("state: epochs, a halt and releases -> kept across restarts, epochs rise st
   let state = await openState({ path, key });
   assert.deepEqual(await Promise.all([state.nextEpoch(), state.nextEpoch()]), [1, 2]);
   assert.equal(state.halt, null);
-  await state.setHalt(halt);
-  await state.addReleased("one");
-  await state.addReleased("one");
+  await state.change({ halt });
+  await state.change({ released: ["one"] });
+  await state.change({ released: ["one"] });
   state = await openState({ path, key });
   assert.deepEqual(state.halt, halt);
   assert.deepEqual([...state.released], ["one"]);
   assert.equal(await state.nextEpoch(), 3);
-  await state.setHalt(null);
+  await state.change({ halt: null });
   state = await openState({ path, key });
   assert.equal(state.halt, null);
   assert.equal(await state.nextEpoch(), 4);
+});
+
+test("state: orders that stand, releases to be told -> kept across restarts, each by itself", async (t) => {
+  const path = freshPath(t);
+  let state = await openState({ path, key });
+  const untold = { digest: "ee".repeat(32), sealed: Buffer.from("signed") };
+  const second = { digest: "ff".repeat(32), sealed: Buffer.from("too") };
+  await state.change({ sample, quarantine: halt, recheck });
+  await state.change({ quarantine: null, released: ["one"], untold });
+  await state.change({ untold: second });
+  state = await openState({ path, key });
+  assert.deepEqual(state.sample, sample);
+  assert.equal(state.quarantine, null);
+  assert.deepEqual(state.recheck, recheck);
+  assert.deepEqual(state.untold, [untold, second]);
+  await state.change({ told: untold.digest, recheck: { ...recheck, done: true } });
+  state = await openState({ path, key });
+  assert.deepEqual(state.untold, [second]);
+  assert.equal(state.recheck?.done, true);
+  assert.deepEqual([...state.released], ["one"]);
+});
+
+test("state: a file of version 1 -> read, its halt and releases kept", async (t) => {
+  const path = freshPath(t);
+  const json = Buffer.from(
+    `${JSON.stringify({ version: 1, epoch: 5, halt, released: ["one"] })}\n`,
+  );
+  const mac = hmacSha256(key, json).toString("hex");
+  writeFileSync(path, Buffer.concat([Buffer.from(`${mac}\n`), json]));
+  const state = await openState({ path, key });
+  assert.deepEqual(state.halt, halt);
+  assert.equal(state.sample, null);
+  assert.deepEqual(state.untold, []);
+  assert.equal(await state.nextEpoch(), 6);
 });
 
 test("state: cut anywhere, any byte changed, another key -> refused, and the file is left alone", async (t) => {
   const path = freshPath(t);
   const state = await openState({ path, key });
   await state.nextEpoch();
-  await state.setHalt(halt);
+  await state.change({ halt, sample, recheck });
   const whole = readFileSync(path);
   for (let at = 0; at < whole.length; at++) {
     const changed = Buffer.from(whole);
@@ -74,7 +112,7 @@ test("state: a failing disk -> UnavailableError, and nothing is believed that is
   for (const operation of ["write", "datasync"] as const) {
     disk.arm({ operation, nth: 1, forever: false, code: "ENOSPC", partial: 10 });
     const other = await openState({ path, key, disk });
-    await assert.rejects(other.setHalt(halt), UnavailableError);
+    await assert.rejects(other.change({ halt }), UnavailableError);
     assert.equal(other.halt, null);
     await assert.rejects(other.nextEpoch(), UnavailableError);
   }

@@ -1,5 +1,7 @@
 /**
- * The gateway's small state, one file, replaced as a whole: boot epoch, halt order, released orders.
+ * The gateway's small state, one file, replaced as a whole: boot epoch, orders that stand, released
+ * orders, releases that the recomputer has yet to hear of. Version 1 knew only halts; it is read, and
+ * version 2 written.
  *
  *   <64 hex digits: HMAC-SHA256 of the rest> "\n" <JSON> "\n"
  *
@@ -13,23 +15,40 @@ import { dirname } from "node:path";
 import { InvalidError, UnavailableError } from "../../base/assert.ts";
 import { decodeUtf8, equalBytes, fromHex, toHex } from "../../base/bytes.ts";
 import { hmacSha256 } from "../../base/hash.ts";
-import { parseJson, type Json } from "../../format/json.ts";
-import { epochMax } from "../../format/tag.ts";
-import type { StateFile, StoredHalt } from "../../gateway/store.port.ts";
+import { parseJson, type Json, type JsonObject } from "../../format/json.ts";
+import { asTag, epochMax } from "../../format/tag.ts";
+import type {
+  StandingOrders,
+  StateChange,
+  StateFile,
+  StoredHalt,
+  StoredRecheck,
+  StoredSample,
+  UntoldRelease,
+} from "../../gateway/store.port.ts";
 import { replaceFile, systemDisk, type Disk } from "./file.ts";
 
-interface State {
+interface State extends StandingOrders {
   readonly epoch: number;
-  readonly halt: StoredHalt | null;
   readonly released: readonly string[];
+  readonly untold: readonly UntoldRelease[];
 }
 
-const empty: State = { epoch: 0, halt: null, released: [] };
+const noOrders: StandingOrders = { halt: null, quarantine: null, sample: null, recheck: null };
+const empty: State = { epoch: 0, ...noOrders, released: [], untold: [] };
+/** Releases kept for a recomputer that does not answer: the oldest go first. */
+const untoldMax = 64;
 /** Largest file that is read: bounds the list of released orders to about 240,000. */
 const fileBytesMax = 2 ** 24;
 
 function encodeState(state: State, key: KeyObject): Buffer {
-  const json = Buffer.from(`${JSON.stringify({ version: 1, ...state })}\n`, "utf8");
+  const recheck =
+    state.recheck === null
+      ? null
+      : { ...state.recheck, through: state.recheck.through.toString(16) };
+  const untold = state.untold.map(({ digest, sealed }) => ({ digest, sealed: toHex(sealed) }));
+  const text = JSON.stringify({ version: 2, ...state, recheck, untold });
+  const json = Buffer.from(`${text}\n`, "utf8");
   return Buffer.concat([Buffer.from(`${toHex(hmacSha256(key, json))}\n`), json]);
 }
 
@@ -37,14 +56,52 @@ function wrong(what: string): never {
   throw new InvalidError("state.damaged", `the state file is damaged: ${what}; it is never reset`);
 }
 
-function parseHalt(json: Json | undefined): StoredHalt | null {
+function objectOf(json: Json | undefined, what: string): JsonObject | null {
   if (json === null) return null;
-  if (json === undefined || typeof json !== "object" || Array.isArray(json)) return wrong("halt");
-  const { digest, reason, sinceMs } = json;
+  if (json === undefined || typeof json !== "object" || Array.isArray(json)) return wrong(what);
+  return json;
+}
+
+function haltOf(from: JsonObject, what: string): StoredHalt {
+  const { digest, reason, sinceMs } = from;
   if (typeof digest !== "string" || typeof reason !== "string" || typeof sinceMs !== "number") {
-    return wrong("halt");
+    return wrong(what);
   }
   return { digest, reason, sinceMs };
+}
+
+function parseHalt(json: Json | undefined, what: string): StoredHalt | null {
+  const from = objectOf(json, what);
+  return from === null ? null : haltOf(from, what);
+}
+
+function parseSample(json: Json | undefined): StoredSample | null {
+  const from = objectOf(json, "sample");
+  if (from === null) return null;
+  const { epsilon } = from;
+  if (typeof epsilon !== "number" || !(epsilon > 0 && epsilon <= 1)) return wrong("sample");
+  return { ...haltOf(from, "sample"), epsilon };
+}
+
+function parseRecheck(json: Json | undefined): StoredRecheck | null {
+  const from = objectOf(json, "recheck");
+  if (from === null) return null;
+  const { through, sent, lost, done } = from;
+  if (typeof through !== "string" || !/^[0-9a-f]{1,16}$/.test(through)) return wrong("recheck");
+  if (typeof sent !== "number" || typeof lost !== "number" || typeof done !== "boolean") {
+    return wrong("recheck");
+  }
+  const tag = asTag(BigInt(`0x${through}`));
+  return { ...haltOf(from, "recheck"), through: tag, sent, lost, done };
+}
+
+function parseUntold(json: Json | undefined): UntoldRelease[] {
+  if (!Array.isArray(json)) return wrong("untold");
+  return json.map((entry) => {
+    const { digest, sealed } = objectOf(entry, "untold") ?? wrong("untold");
+    if (typeof digest !== "string" || typeof sealed !== "string") return wrong("untold");
+    return { digest, sealed: Buffer.from(sealed, "hex") };
+  });
 }
 
 function parseReleased(json: Json | undefined): string[] {
@@ -67,11 +124,23 @@ function decodeState(bytes: Buffer, key: KeyObject): State {
   }
   if (typeof top !== "object" || top === null || Array.isArray(top)) return wrong("its shape");
   const { version, epoch } = top;
-  if (version !== 1) return wrong("its version");
+  if (version !== 1 && version !== 2) return wrong("its version");
   if (typeof epoch !== "number" || !Number.isInteger(epoch) || epoch < 0 || epoch > epochMax) {
     return wrong("epoch");
   }
-  return { epoch, halt: parseHalt(top["halt"]), released: parseReleased(top["released"]) };
+  const common = {
+    epoch,
+    halt: parseHalt(top["halt"], "halt"),
+    released: parseReleased(top["released"]),
+  };
+  if (version === 1) return { ...empty, ...common };
+  return {
+    ...common,
+    quarantine: parseHalt(top["quarantine"], "quarantine"),
+    sample: parseSample(top["sample"]),
+    recheck: parseRecheck(top["recheck"]),
+    untold: parseUntold(top["untold"]),
+  };
 }
 
 class DiskState implements StateFile {
@@ -109,16 +178,32 @@ class DiskState implements StateFile {
     return state.epoch;
   }
 
-  async setHalt(halt: StoredHalt | null): Promise<void> {
-    await this.#change((before) => ({ ...before, halt }));
+  get quarantine(): StoredHalt | null {
+    return this.#state.quarantine;
   }
 
-  async addReleased(digest: string): Promise<void> {
-    await this.#change((before) =>
-      before.released.includes(digest)
-        ? before
-        : { ...before, released: [...before.released, digest] },
-    );
+  get sample(): StoredSample | null {
+    return this.#state.sample;
+  }
+
+  get recheck(): StoredRecheck | null {
+    return this.#state.recheck;
+  }
+
+  get untold(): readonly UntoldRelease[] {
+    return this.#state.untold;
+  }
+
+  async change({ released = [], untold, told, ...orders }: StateChange): Promise<void> {
+    await this.#change((before) => {
+      const waiting = before.untold.filter(({ digest }) => digest !== told);
+      return {
+        ...before,
+        ...orders,
+        released: [...new Set([...before.released, ...released])],
+        untold: (untold === undefined ? waiting : [...waiting, untold]).slice(-untoldMax),
+      };
+    });
   }
 
   /** One change at a time; what is in memory is what is durable. */

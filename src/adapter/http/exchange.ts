@@ -73,10 +73,11 @@ export class Exchange implements HttpExchange {
 
   reply(reply: HttpReply): void {
     if (!this.#finish()) return;
-    const length = String(Buffer.byteLength(reply.body));
+    const length = Buffer.byteLength(reply.body);
     if (this.connection.reader.closing) this.#response.shouldKeepAlive = false;
-    this.#response.writeHead(reply.status, [...reply.headers, "content-length", length]);
-    this.#response.end(reply.body);
+    this.#response.writeHead(reply.status, [...reply.headers, "content-length", String(length)]);
+    // As many bytes as characters: all ASCII, which goes out as it lies in memory.
+    this.#response.end(reply.body, length === reply.body.length ? "latin1" : "utf8");
   }
 
   start(status: number, headers: readonly string[], text: string): void {
@@ -123,13 +124,16 @@ export class Exchange implements HttpExchange {
   }
 
   gone(): void {
-    if (this.#finish()) this.listener?.onGone();
+    const { listener } = this;
+    if (this.#finish()) listener?.onGone();
   }
 
   /** Whether there is still anyone to answer; afterwards nobody is told of the client's leaving. */
   #finish(): boolean {
     if (this.answered) return false;
     this.answered = true;
+    // node:http holds on to the last request of each connection: not to all that was made for it.
+    this.listener = null;
     this.connection.active.delete(this);
     return true;
   }

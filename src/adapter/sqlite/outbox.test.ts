@@ -36,6 +36,8 @@ test("outbox: items put -> listed by rising tag from any point, also after a res
   assert.deepEqual(outbox.list(null, 10), [item(1), item(2), item(3), item(7, "late", epochMax)]);
   assert.deepEqual(outbox.list(makeTag(1, 2), 1), [item(3)]);
   assert.equal(outbox.knows(makeTag(1, 2)), true);
+  assert.deepEqual(outbox.find(makeTag(1, 1)), item(1));
+  assert.equal(outbox.find(makeTag(1, 4)), null);
   assert.equal(outbox.knows(makeTag(1, 4)), false);
   outbox.close();
 });
@@ -50,6 +52,7 @@ test("outbox: a tag put again, settled or not -> ignored; its verdict stands", (
   outbox.settle([{ tag: makeTag(1, 1), verdict: "pass" }]);
   outbox.put([item(1, "fourth")]);
   assert.equal(outbox.waiting, 0);
+  assert.equal(outbox.find(makeTag(1, 1)), null);
   assert.deepEqual(outbox.list(null, 10), []);
   assert.equal(outbox.knows(makeTag(1, 1)), true);
   assert.equal(outbox.verdictOf(makeTag(1, 1)), "pass");

@@ -87,6 +87,7 @@ const schema = `
 interface Statements {
   readonly insert: StatementSync;
   readonly find: StatementSync;
+  readonly one: StatementSync;
   readonly list: StatementSync;
   readonly settle: StatementSync;
 }
@@ -110,6 +111,7 @@ class SqliteOutbox implements Outbox {
     this.#sql = {
       insert: db.prepare("INSERT INTO items (tag, sealed, bytes) VALUES (?, ?, ?)"),
       find: db.prepare("SELECT verdict, bytes FROM items WHERE tag = ?"),
+      one: db.prepare("SELECT sealed FROM items WHERE tag = ? AND verdict IS NULL"),
       list: db.prepare(
         "SELECT tag, sealed FROM items WHERE verdict IS NULL AND tag > ? ORDER BY tag LIMIT ?",
       ),
@@ -169,6 +171,11 @@ class SqliteOutbox implements Outbox {
 
   knows(tag: Tag): boolean {
     return this.#sql.find.get(toRow(tag)) !== undefined;
+  }
+
+  find(tag: Tag): OutboxItem | null {
+    const sealed = this.#sql.one.get(toRow(tag))?.["sealed"];
+    return sealed instanceof Uint8Array ? { tag, request: unseal(this.#key, tag, sealed) } : null;
   }
 
   list(after: Tag | null, max: number): OutboxItem[] {
