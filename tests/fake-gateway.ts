@@ -46,7 +46,7 @@ export const demoWhitelist: Whitelist = {
         maxTokens: 512,
         contextTokens: 1024,
       },
-      calibration: { clip: 1, meanMax: 1, meanSpread: 1, tokenMax: 1, edge: 1, source: "test" },
+      profile: Buffer.alloc(32, 4),
       digest: Buffer.alloc(32, 0xab),
     },
   ],
@@ -148,6 +148,7 @@ export class FakeGateway {
       mode: "SERVING",
       accepting: true,
       halted: false,
+      quarantined: false,
       inflight: 0,
       capacity: 10_000,
     };

@@ -1,4 +1,5 @@
 /** For tests of the recomputer: a small made-up model, honest and dishonest servers of it, fake time and wires. */
+import { ladderFor } from "../src/alarm/ladder.ts";
 import type { Clock, Timer } from "../src/base/clock.ts";
 import { secretKey } from "../src/base/hash.ts";
 import type { Logger } from "../src/base/report.ts";
@@ -13,11 +14,15 @@ import {
   type Input,
   type Output,
 } from "../src/format/pair.ts";
+import { defaultPolicy, type Ladder, type Policy } from "../src/format/policy.ts";
+import type { ProfileFile } from "../src/format/profile.ts";
 import { encodeProofRequest, type ProofRequest } from "../src/format/proof-request.ts";
 import type { Tag } from "../src/format/tag.ts";
 import type { WhitelistEntry } from "../src/format/whitelist.ts";
 import type { Wire } from "../src/format/wire.ts";
 import type { ReplayEngine } from "../src/recomputer/engine.port.ts";
+import { fleetBudget } from "../src/verification/fleet.ts";
+import { testProfile } from "./support.ts";
 
 const vocabulary = 96;
 export const endId = 0;
@@ -30,10 +35,7 @@ export const entry: WhitelistEntry = {
   engine: "made-up",
   noiseLaw,
   generation: { temperatureMax: 2, topPMin: 0.1, topKMax: 40, maxTokens: 200, contextTokens: 300 },
-  calibration: {
-    ...{ clip: 0.5, meanMax: 0.001, meanSpread: 0.012, tokenMax: 0.3, edge: 0.02 },
-    source: "made up",
-  },
+  profile: testProfile.digest,
   digest: Buffer.alloc(32, 4),
 };
 
@@ -59,6 +61,7 @@ export const promptIds = (text: string): number[] => [1, ...Buffer.from(text).ma
 
 export class FakeEngine implements ReplayEngine {
   readonly entry = entry;
+  readonly vocabularySize = vocabulary;
   replays = 0;
   closed = false;
   /** Thrown by the next replays while set. */
@@ -277,5 +280,23 @@ export class FakeWire implements Wire {
     return this.sent.filter((frame) => frame.type === type).map((frame) => frame.text);
   }
 }
+
+/** A policy as a recomputer is given it. */
+export function ladderOf(policy: Policy): Ladder {
+  return ladderFor(policy, fleetBudget(policy.fleet).logE);
+}
+
+export const defaultLadder = ladderOf(defaultPolicy);
+
+const nullOf = (id: string, nullMean: number) => ({ id, nullMean, observed: 0, upper: nullMean });
+
+/** A profile under which two detectors bet. */
+export const bettingProfile: ProfileFile = {
+  ...testProfile,
+  profile: {
+    ...testProfile.profile,
+    detectors: [nullOf("margin", 0.004), nullOf("mismatch", 0.01)],
+  },
+};
 
 export const quiet: Logger = { log: () => undefined };

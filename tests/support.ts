@@ -6,6 +6,7 @@ import { leafHash, MerkleTree } from "../src/base/merkle.ts";
 import type { Logger } from "../src/base/report.ts";
 import { encodeEnvelope } from "../src/format/dsse.ts";
 import { noiseLaw } from "../src/format/noise.ts";
+import { sealProfile } from "../src/format/profile.ts";
 import {
   openWhitelist,
   sealWhitelist,
@@ -13,6 +14,7 @@ import {
   type WhitelistEntry,
 } from "../src/format/whitelist.ts";
 import type { Peer, Wire } from "../src/format/wire.ts";
+import { assumedProfile } from "../src/verification/calibration.ts";
 
 /** Two ends of one link in memory. `left` sees `peerOfLeft` at its other end, and so on. */
 export function wirePair(peerOfLeft: Peer, peerOfRight: Peer): { left: Wire; right: Wire } {
@@ -28,6 +30,9 @@ export const parties = {
   b: privateKeyFromSeed(Buffer.alloc(32, 0xb2)),
 };
 export const partyKeys = { a: publicKeyHex(parties.a), b: publicKeyHex(parties.b) };
+
+/** A calibration profile for any model, with wide numbers; its digest stands in test entries. */
+export const testProfile = sealProfile(assumedProfile);
 
 export const openPolicy: GenerationPolicy = {
   temperatureMax: 2,
@@ -71,7 +76,7 @@ export function whitelisted(
         engine: "stub",
         noiseLaw,
         generation,
-        calibration: { clip: 0.5, meanMax: 0, meanSpread: 0, tokenMax: 0, edge: 0, source: "none" },
+        profile: testProfile.digest,
       },
     ],
     [parties.a, parties.b],

@@ -29,7 +29,7 @@ const table: Readonly<Record<string, readonly string[]>> = {
 const npmRooms = new Set(["adapter", "dashboard", "bin"]);
 const ambientRooms = new Set(["adapter", "dashboard", "bin"]);
 /** node: modules without I/O, allowed in every room. */
-const pureBuiltins = new Set(["node:crypto"]);
+const pureBuiltins = new Set(["node:crypto", "node:buffer"]);
 
 const ambient =
   /\b(?:Date\.now|new Date\(\)|performance\.now|setTimeout|setInterval|setImmediate|console\.|process\.|Math\.random)\b/;

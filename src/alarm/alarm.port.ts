@@ -1,4 +1,5 @@
 /** What alarms need of the world: a durable store, and places to tell people. */
+import type { RecomputerOrder } from "../format/order.ts";
 import type { Alarm } from "../format/status.ts";
 
 /** An alarm as kept: the same kind and subject, while open, is one alarm that repeats. */
@@ -14,10 +15,13 @@ export interface KeptOrder {
   /** SHA-256 of the signed payload, hex. */
   readonly digest: string;
   readonly gateway: string;
+  readonly action: RecomputerOrder["action"];
+  /** What it follows from, unique among orders: so that no cause gives two orders. */
+  readonly cause: string;
   readonly issuedMs: number;
   /** The ORDER frame's payload. */
   readonly sealed: Buffer;
-  /** Our clock when the gateway said that it obeyed or was halted; null while outstanding. */
+  /** Our clock when the gateway settled it by its answer; null while outstanding. */
   readonly settledMs: number | null;
 }
 
@@ -32,11 +36,16 @@ export interface AlarmStore {
   alarms(max: number): KeptAlarm[];
 
   putOrder(order: KeptOrder): void;
-  /** The newest order to a gateway, settled or not; null before the first. */
-  lastOrder(gateway: string): KeptOrder | null;
+  /** The order with this cause, or with this digest; null when there is none. */
+  orderOf(cause: string): KeptOrder | null;
+  orderNamed(digest: string): KeptOrder | null;
+  /** The newest shutdown order to a gateway, settled or not; null before the first. */
+  lastShutdown(gateway: string): KeptOrder | null;
   /** Unsettled orders to a gateway, oldest first. */
   outstanding(gateway: string): KeptOrder[];
   settleOrder(digest: string, atMs: number): void;
+  /** Whether a release with this digest was ever noted (recomputer/store.port notes them). */
+  knowsRelease(digest: string): boolean;
 }
 
 /** Somewhere people look: a webhook, a pager. */

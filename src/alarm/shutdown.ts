@@ -1,23 +1,15 @@
 /**
  * From a FAIL to a gateway that has cut its server's power: one alarm and one signed order for all
- * the pairs of one bad spell. An order is durable before it is sent, and is sent again at every
- * reconnect, and every `resendMs`, until the gateway has answered it.
- *
- * Trust: the order key can stop any server of the site and do nothing else. A thief of it can deny
- * service, visibly: each halt names the key that signed it. spec/order.md.
+ * the pairs of one bad spell; and from a step of the ladder to its order and its alarm. The orders
+ * themselves, and how they reach their gateways: orders.ts.
  */
-import type { KeyObject } from "node:crypto";
-import { sha256 } from "../base/hash.ts";
 import { toHex } from "../base/bytes.ts";
-import type { Clock, Timer } from "../base/clock.ts";
-import { randomBytes, type RandomSource } from "../base/random.ts";
-import type { Logger } from "../base/report.ts";
-import { parseEnvelope } from "../format/dsse.ts";
-import { frameType, type Frame } from "../format/link.ts";
-import { decodeOrderResult, sealOrder, type ShutdownOrder } from "../format/order.ts";
+import { randomBytes } from "../base/random.ts";
+import type { Frame } from "../format/link.ts";
+import type { LadderStep } from "../format/policy.ts";
 import type { Wire } from "../format/wire.ts";
-import type { AlarmStore, KeptOrder } from "./alarm.port.ts";
-import type { Alarms } from "./raise.ts";
+import type { KeptOrder } from "./alarm.port.ts";
+import { Orders, type OrderParts, type OrderWish, type ReleaseNews } from "./orders.ts";
 
 /** A FAIL: which gateway, when the pair was complete by the gateway's clock, why. */
 export interface Fail {
@@ -27,86 +19,97 @@ export interface Fail {
   readonly reason: string;
 }
 
-export interface ShutdownParts {
-  readonly store: AlarmStore;
-  readonly alarms: Alarms;
-  readonly key: KeyObject;
-  readonly clock: Clock;
-  readonly random: RandomSource;
-  readonly log: Logger;
-  readonly resendMs?: number;
+/** A step of the ladder that is due; `cause` is the same each time this very step is asked for. */
+export interface Climb {
+  readonly gateway: string;
+  readonly cause: string;
+  readonly step: Exclude<LadderStep, "shutdown">;
+  /** raise-epsilon: the new share of pairs to keep; else null. */
+  readonly epsilon: number | null;
+  readonly reason: string;
 }
 
-export class Shutdowns {
-  readonly #parts: ShutdownParts;
-  readonly #wires = new Map<string, Wire>();
-  readonly #resend: Timer;
+const climbWords: Readonly<Record<Climb["step"], string>> = {
+  "raise-epsilon": "more of its pairs are recomputed",
+  "recheck-ring": "every pair that its ring still holds is recomputed",
+  quarantine: "its replies are held until they have passed",
+};
 
-  constructor(parts: ShutdownParts) {
+export class Shutdowns {
+  readonly #parts: OrderParts;
+  readonly #orders: Orders;
+
+  constructor(parts: OrderParts) {
     this.#parts = parts;
-    this.#resend = parts.clock.every(parts.resendMs ?? 30_000, () => {
-      for (const gateway of this.#wires.keys()) this.#sendOutstanding(gateway);
-    });
+    this.#orders = new Orders(parts);
   }
 
   /** Raises the alarm and orders the shutdown, unless an order covers this pair already. */
   failed(fail: Fail): void {
-    const { store, alarms, clock, random, key } = this.#parts;
+    const { store, alarms, random } = this.#parts;
     const { gateway, reason } = fail;
-    if (covers(store.lastOrder(gateway), fail)) {
+    if (covers(store.lastShutdown(gateway), fail)) {
       alarms.raise("critical", "verdict.fail", gateway, reason);
       return;
     }
-    const issuedMs = clock.wallMs();
-    const nonce = toHex(randomBytes(random, 16));
-    const order: ShutdownOrder = { action: "shutdown", gateway, reason, issuedMs, nonce };
-    const sealed = sealOrder(order, key);
-    const digest = sha256(parseEnvelope(sealed).payload);
-    const id = digest.readBigUInt64BE(0);
-    store.putOrder({ id, digest: toHex(digest), gateway, issuedMs, sealed, settledMs: null });
+    const cause = `fail:${toHex(randomBytes(random, 8))}`;
+    this.#orders.give(gateway, cause, { action: "shutdown", reason });
     alarms.clear("verdict.fail", gateway);
     alarms.raise("critical", "verdict.fail", gateway, reason);
-    this.#sendOutstanding(gateway);
   }
 
-  /** Sends what is outstanding to a gateway that has just connected. */
+  /** Raises the alarm of a ladder step and orders it. Asked again, nothing more happens. */
+  climb(climb: Climb): void {
+    const { store, alarms } = this.#parts;
+    const { gateway, cause, step, reason } = climb;
+    if (store.orderOf(cause) !== null) return;
+    // The alarm first: a crash in between repeats the alarm, and never leaves an order unexplained.
+    const severity = step === "quarantine" ? "critical" : "warning";
+    alarms.clear(`evidence.${step}`, gateway);
+    alarms.raise(severity, `evidence.${step}`, gateway, `${climbWords[step]}: ${reason}`);
+    this.#orders.give(gateway, cause, wishOf(climb));
+  }
+
   connected(gateway: string, wire: Wire): void {
-    this.#wires.set(gateway, wire);
-    this.#sendOutstanding(gateway);
+    this.#orders.connected(gateway, wire);
   }
 
   disconnected(gateway: string, wire: Wire): void {
-    if (this.#wires.get(gateway) === wire) this.#wires.delete(gateway);
+    this.#orders.disconnected(gateway, wire);
   }
 
   /** ORDER_RESULT. Throws InvalidError `order.result`; an answer to no open order changes nothing. */
   answered(gateway: string, frame: Frame): void {
-    const { store, alarms, clock, log } = this.#parts;
-    const result = decodeOrderResult(frame.payload);
-    const order = store.outstanding(gateway).find((candidate) => candidate.id === frame.id);
-    const { kind, detail } = result;
-    log.log(kind === "refused" ? "error" : "warn", "order.answered", { gateway, kind, detail });
-    if (order === undefined) return;
-    if (kind === "refused") {
-      const text = `shutdown order ${order.digest.slice(0, 16)} was refused: ${detail}`;
-      alarms.raise("critical", "order.refused", gateway, text);
-      return;
-    }
-    store.settleOrder(order.digest, clock.wallMs());
-    alarms.clear("order.refused", gateway);
+    this.#orders.answered(gateway, frame);
   }
 
-  #sendOutstanding(gateway: string): void {
-    const wire = this.#wires.get(gateway);
-    if (wire === undefined) return;
-    for (const order of this.#parts.store.outstanding(gateway)) {
-      this.#parts.log.log("error", "order.sent", { gateway, digest: order.digest });
-      wire.send(frameType.order, order.id, order.sealed);
-    }
+  /** ORDER from a gateway: a release that it says it obeyed. Only looked at here. */
+  released(gateway: string, frame: Frame): ReleaseNews {
+    return this.#orders.released(gateway, frame);
+  }
+
+  /** A release was noted: nothing that it ended is resent, and people are told. */
+  noteRelease(news: Extract<ReleaseNews, { kind: "new" }>, text: string): void {
+    const { store, alarms, clock } = this.#parts;
+    const { gateway, digest, settledMs } = news.ended;
+    if (settledMs === null) store.settleOrder(digest, clock.wallMs());
+    alarms.clear("evidence.released", gateway);
+    alarms.raise("warning", "evidence.released", gateway, text);
   }
 
   stop(): void {
-    this.#resend.cancel();
+    this.#orders.stop();
+  }
+}
+
+function wishOf({ step, epsilon, reason }: Climb): OrderWish {
+  switch (step) {
+    case "raise-epsilon":
+      return { action: "sample", epsilon: epsilon ?? 1, reason };
+    case "recheck-ring":
+      return { action: "recheck", reason };
+    case "quarantine":
+      return { action: "quarantine", reason };
   }
 }
 

@@ -5,19 +5,22 @@
 import { InvalidError, UnavailableError } from "../base/assert.ts";
 import { secretKey } from "../base/hash.ts";
 import { decodeLeaf, type Leaf } from "../format/leaf.ts";
-import { noiseLaw, seedOf } from "../format/noise.ts";
+import { seedOf } from "../format/noise.ts";
 import { expectedOutput } from "../format/output-rules.ts";
 import { decodeInput, decodeOutput, pairDigest, type Input, type Output } from "../format/pair.ts";
 import { decodeProofRequest, type ProofRequest } from "../format/proof-request.ts";
 import type { Tag } from "../format/tag.ts";
 import type { Finding, FindingId } from "../format/verdict.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
+import { laws } from "../verification/laws/index.ts";
 import type { ReplayEngine } from "./engine.port.ts";
 
 /** A proof request that parsed, together with the whitelist entry it was served under. */
 export interface OpenedPair {
   readonly tag: Tag;
   readonly leafIndex: bigint;
+  /** Sent by a recheck order, not kept by its coin. */
+  readonly rechecked: boolean;
   readonly leaf: Leaf;
   readonly input: Input;
   readonly output: Output;
@@ -69,7 +72,8 @@ export function openPair(
   try {
     const input = decodeInput(parts.input);
     const output = decodeOutput(parts.output);
-    const pair = { tag, leafIndex: parts.leafIndex, leaf, input, output, entry };
+    const { leafIndex, rechecked = false } = parts;
+    const pair = { tag, leafIndex, rechecked, leaf, input, output, entry };
     const wrong = checkPolicy(pair);
     return wrong === null ? { pair, findings: [] } : { pair: null, leaf, findings: [wrong] };
   } catch (error) {
@@ -112,7 +116,7 @@ function checkPolicy({ leaf, input, output, entry }: OpenedPair): Finding | null
 
 /** Why this recomputer cannot replay pairs of an entry at all, in words; null when it can. */
 export function unsupported(entry: WhitelistEntry): string | null {
-  if (entry.noiseLaw === noiseLaw) return null;
+  if (laws.some(({ name }) => name === entry.noiseLaw)) return null;
   return `the noise law ${entry.noiseLaw} is not known here`;
 }
 

@@ -6,6 +6,8 @@ import type { WhitelistEntry } from "../format/whitelist.ts";
 
 export interface ReplayEngine {
   readonly entry: WhitelistEntry;
+  /** Tokens that the model has: what a server could have named at any position. */
+  readonly vocabularySize: number;
   /** Ids of a prompt: chat template, then tokenizer. Throws InvalidError `template.*`. */
   promptIds(prompt: Prompt): number[];
   /** What these ids spell, end-of-generation tokens excluded, before any stop string is cut. */

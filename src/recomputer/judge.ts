@@ -1,5 +1,6 @@
-/** Step 6: findings to a verdict. Pure; the rule is spec/verdict.md section 4. */
-import type { Finding, Verdict } from "../format/verdict.ts";
+/** Step 6: findings of one pair to a verdict. Pure; the rule is spec/verdict.md section 4. */
+import type { MarginLimits } from "../format/profile.ts";
+import { isFatal, type Finding, type Verdict } from "../format/verdict.ts";
 import type { TokenScore } from "../verification/margin.ts";
 import { marginFindings, pairScores } from "../verification/threshold.ts";
 import type { OpenedPair } from "./checks.ts";
@@ -9,12 +10,25 @@ export function judgeUnreplayed(findings: readonly Finding[]): Verdict {
   return { kind: "fail", findings, scores: null, reason: "" };
 }
 
-/** A replayed pair, by its token scores. */
-export function judgeReplayed(pair: OpenedPair, tokens: readonly TokenScore[]): Verdict {
-  const { calibration } = pair.entry;
-  const findings = marginFindings(tokens, pair.output.tokenIds, calibration);
-  const scores = pairScores(tokens, calibration.clip);
-  return { kind: findings.length === 0 ? "pass" : "fail", findings, scores, reason: "" };
+/**
+ * A replayed pair, by its token scores and the numbers of its entry's profile. A soft finding is
+ * written down, and fails nothing: it is one pair's, and the ladder looks at all.
+ */
+export function judgeReplayed(
+  pair: OpenedPair,
+  tokens: readonly TokenScore[],
+  profile: MarginLimits,
+): Verdict {
+  const findings = marginFindings(tokens, pair.output.tokenIds, profile);
+  const scores = pairScores(tokens, profile.clip);
+  const fatal = findings.some(({ id }) => isFatal(id));
+  return { kind: fatal ? "fail" : "pass", findings, scores, reason: "" };
+}
+
+/** A pair with which the evidence against its server stands beyond the policy; `words` say how. */
+export function judgeBeyond(verdict: Verdict, words: string): Verdict {
+  const finding: Finding = { id: "evidence.threshold", evidence: words };
+  return { ...verdict, kind: "fail", findings: [...verdict.findings, finding] };
 }
 
 /** What an alarm and a shutdown order say about a FAIL: at most 400 characters, no users' text. */

@@ -13,6 +13,8 @@ export interface Waiting {
   attempts: number;
   /** Not to be tried before this monotonic time. */
   readyAtMs: number;
+  /** Being tried at this moment. */
+  busy: boolean;
   /** Monotonic time of the first attempt that was unable; null before one. */
   unableSinceMs: number | null;
 }
@@ -63,7 +65,7 @@ export class Queue {
   add(received: Received): boolean {
     const line = this.#line(received.gateway);
     if (line.waiting.has(received.tag)) return false;
-    const item = { received, attempts: 0, readyAtMs: 0, unableSinceMs: null };
+    const item = { received, attempts: 0, readyAtMs: 0, busy: false, unableSinceMs: null };
     line.waiting.set(received.tag, item);
     line.bytes += received.request.length;
     this.#size++;
@@ -75,11 +77,12 @@ export class Queue {
     return true;
   }
 
-  /** The next request that may be tried at `nowMs`: gateways in turn. It stays until `remove`. */
+  /** The next request that may be tried at `nowMs`, gateways in turn; busy until `rest` or `remove`. */
   next(nowMs: number): Waiting | null {
     for (const [gateway, line] of this.#lines) {
       for (const item of line.waiting.values()) {
-        if (item.readyAtMs > nowMs) continue;
+        if (item.busy || item.readyAtMs > nowMs) continue;
+        item.busy = true;
         // Behind the others next time: the Map keeps insertion order.
         this.#lines.delete(gateway);
         this.#lines.set(gateway, line);
@@ -89,11 +92,12 @@ export class Queue {
     return null;
   }
 
-  /** When the first waiting request may be tried; null when none waits. */
+  /** When the first request that waits, and is not being tried, may be tried; null when there is none. */
   readyAtMs(): number | null {
     let first: number | null = null;
     for (const line of this.#lines.values()) {
-      for (const { readyAtMs } of line.waiting.values()) {
+      for (const { busy, readyAtMs } of line.waiting.values()) {
+        if (busy) continue;
         first = first === null ? readyAtMs : Math.min(first, readyAtMs);
       }
     }
@@ -103,6 +107,12 @@ export class Queue {
   /** Lets a gateway's requests be tried at once: something they waited for may have come. */
   wake(gateway: string): void {
     for (const item of this.#lines.get(gateway)?.waiting.values() ?? []) item.readyAtMs = 0;
+  }
+
+  /** An attempt came to nothing: to be tried again at this monotonic time. */
+  rest(item: Waiting, readyAtMs: number): void {
+    item.busy = false;
+    item.readyAtMs = readyAtMs;
   }
 
   remove(item: Waiting): void {

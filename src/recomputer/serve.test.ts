@@ -6,6 +6,7 @@ import { frameType } from "../format/link.ts";
 import { decodeHeartbeat, encodeEpoch } from "../format/proof-request.ts";
 import { makeTag } from "../format/tag.ts";
 import {
+  defaultLadder,
   entry,
   epochKey,
   FakeClock,
@@ -15,11 +16,23 @@ import {
   quiet,
   settled,
 } from "../../tests/fake-recomputer.ts";
-import { Recomputer, type FailedPair, type RecomputerParts } from "./serve.ts";
-import type { VerdictStore } from "./store.port.ts";
+import { testProfile } from "../../tests/support.ts";
+import { Recomputer, type RecomputerParts } from "./serve.ts";
+import type { FailedPair, ShutdownPort } from "./shutdown.port.ts";
+import type { JudgedPair, VerdictStore } from "./store.port.ts";
 
 const tag = makeTag(1, 1);
 const wrongSeed = { drawSeed: 77n };
+
+const noShutdown: ShutdownPort = {
+  failed: () => undefined,
+  climb: () => undefined,
+  connected: () => undefined,
+  disconnected: () => undefined,
+  answered: () => undefined,
+  released: () => ({ kind: "known" }),
+  noteRelease: () => undefined,
+};
 
 interface Setup {
   readonly recomputer: Recomputer;
@@ -42,17 +55,14 @@ function setUp(change: Partial<RecomputerParts> = {}): Setup {
   const failed: FailedPair[] = [];
   const recomputer = new Recomputer({
     ...{ name: "r1", clock, log: quiet, store, entries: [entry] },
+    profiles: [testProfile],
     openEngine: () => Promise.resolve(engine),
     alarms: {
       raise: (severity, kind, subject) => raised.push(`${severity} ${kind} ${subject}`),
       clear: (kind, subject) => cleared.push(`${kind} ${subject}`),
     },
-    shutdown: {
-      failed: (fail) => failed.push(fail),
-      connected: () => undefined,
-      disconnected: () => undefined,
-      answered: () => undefined,
-    },
+    ladder: defaultLadder,
+    shutdown: { ...noShutdown, failed: (fail) => failed.push(fail) },
     shownAlarms: () => [],
     simulated: [],
     ...change,
@@ -88,10 +98,8 @@ test("recomputer: a server that draws with another seed -> fail, act, then answe
   const order: string[] = [];
   const { recomputer, store, failed, connect } = setUp({
     shutdown: {
+      ...noShutdown,
       failed: (fail) => order.push(`stop ${fail.gateway}: ${fail.reason}`),
-      connected: () => undefined,
-      disconnected: () => undefined,
-      answered: () => undefined,
     },
   });
   const wire = connect();
@@ -288,11 +296,13 @@ test("recomputer: each second -> a heartbeat with the queue's length", async () 
 test("recomputer: a FAIL that was stored before a crash -> acted on at the next start", async () => {
   const store = openRecomputerDb(":memory:").verdicts;
   const finding = { id: "token.margin", evidence: "token 5 at position 2" } as const;
-  store.put({
+  const unacted: JudgedPair = {
     ...{ gateway: "g1", tag, requestDigest: Buffer.alloc(32), modelId: "made-up", leafIndex: 0n },
     ...{ completedMs: 5, judgedMs: 6, margins: new Float64Array(0), msPerToken: 0, request: null },
+    entry: "",
     verdict: { kind: "fail", findings: [finding], scores: null, reason: "" },
-  });
+  };
+  store.put(unacted, null);
   const { recomputer, failed } = setUp({ store });
   assert.deepEqual(failed, [
     {

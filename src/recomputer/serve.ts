@@ -7,9 +7,10 @@
  *   4 replay    teacher-forced, one pair at a time
  *   5 score     a margin per token
  *   6 judge     findings and verdict
- *   7 store     durable, with its evidence
- *   8 act       a FAIL raises an alarm and orders a shutdown, durable as well
- *   9 answer    only now does the gateway hear of it, and forgets the pair
+ *   7 weigh     what it adds to the evidence against its server; beyond the policy: FAIL
+ *   8 store     durable: verdict and evidence in one transaction
+ *   9 act       a FAIL orders a shutdown, a step of the ladder its own order; durable as well
+ *  10 answer    only now does the gateway hear of it, and forgets the pair
  *
  * Unable (no engine, no epoch key) is no verdict: the pair waits, is tried again, and is alarmed on
  * past a deadline.
@@ -23,54 +24,26 @@ import {
   encodeVerdictNotice,
   type VerdictNotice,
 } from "../format/proof-request.ts";
+import type { ProfileFile } from "../format/profile.ts";
+import type { Ladder } from "../format/policy.ts";
 import type { Alarm, RecomputerStatus } from "../format/status.ts";
-import { formatTag, tagEpoch, type Tag } from "../format/tag.ts";
-import type { Verdict } from "../format/verdict.ts";
+import { formatTag, type Tag } from "../format/tag.ts";
+import { isFatal, type Verdict } from "../format/verdict.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
-import type { TokenScore } from "../verification/margin.ts";
-import {
-  checkAgainstModel,
-  checkSeed,
-  openPair,
-  unsupported,
-  type OpenedPair,
-  type Opening,
-} from "./checks.ts";
+import { detectorsFor } from "../verification/detectors/index.ts";
 import type { OpenEngine } from "./engine.port.ts";
 import { Engines } from "./engines.ts";
+import { EvidenceBook, type DetectorsFor } from "./evidence.ts";
+import { Examiner, type Examined } from "./examine.ts";
 import { Gateways } from "./gateways.ts";
-import { failReason, judgeReplayed, judgeUnreplayed } from "./judge.ts";
+import { failReason, judgeBeyond } from "./judge.ts";
 import { Queue, type QueueLimits, type Waiting } from "./queue.ts";
 import { receiveEpoch, receiveProofRequest } from "./receive.ts";
-import { replayPair, type ReplayDeadline } from "./replay.ts";
-import { scorePair } from "./score.ts";
-import type { UnactedFail, VerdictStore } from "./store.port.ts";
-
-/** Where alarms go (alarm/raise fits). The same kind and subject is one alarm until cleared. */
-export interface AlarmPort {
-  raise(severity: Alarm["severity"], kind: string, subject: string, text: string): void;
-  clear(kind: string, subject: string): void;
-}
-
-/** A FAIL, as whoever stops the gateway needs it. */
-export interface FailedPair {
-  readonly gateway: string;
-  /** When the gateway completed the pair, by its clock. */
-  readonly completedMs: number;
-  readonly reason: string;
-}
-
-/** Who stops gateways (alarm/shutdown fits). */
-export interface ShutdownPort {
-  /** Alarm and order are durable when it returns. */
-  failed(fail: FailedPair): void;
-  /** Sends what is outstanding for a gateway that has just connected. */
-  connected(gateway: string, wire: Wire): void;
-  disconnected(gateway: string, wire: Wire): void;
-  /** ORDER_RESULT. Throws InvalidError `order.result`. */
-  answered(gateway: string, frame: Frame): void;
-}
+import { receiveRelease } from "./release.ts";
+import type { ReplayDeadline } from "./replay.ts";
+import type { AlarmPort, ShutdownPort } from "./shutdown.port.ts";
+import type { EvidenceChange, UnactedFail, VerdictStore } from "./store.port.ts";
 
 export interface RecomputerTiming {
   readonly heartbeatMs: number;
@@ -104,7 +77,15 @@ export interface RecomputerParts {
   readonly log: Logger;
   readonly store: VerdictStore;
   readonly entries: readonly WhitelistEntry[];
+  /** Calibration profiles at hand; entries name theirs by digest. */
+  readonly profiles: readonly ProfileFile[];
   readonly openEngine: OpenEngine;
+  /** Pairs that are replayed at the same time; 1 unless given. */
+  readonly parallel?: number;
+  /** The parties' policy (alarm/ladder). */
+  readonly ladder: Ladder;
+  /** Those of verification/detectors unless given. */
+  readonly detectors?: DetectorsFor;
   readonly alarms: AlarmPort;
   readonly shutdown: ShutdownPort;
   /** Alarms to show, newest last. */
@@ -116,35 +97,41 @@ export interface RecomputerParts {
   readonly onVerdict?: () => void;
 }
 
-interface Judged {
-  readonly verdict: Verdict;
-  readonly tokens: readonly TokenScore[];
-  readonly msPerToken: number;
-}
-
 export class Recomputer {
   readonly #parts: RecomputerParts;
   readonly #timing: RecomputerTiming;
   readonly #engines: Engines;
+  readonly #examiner: Examiner;
+  readonly #evidence: EvidenceBook;
   readonly #queue: Queue;
   readonly #gateways: Gateways;
   readonly #beat: Timer;
   #retry: Timer | null = null;
-  #working: Promise<void> | null = null;
+  readonly #working = new Set<Promise<void>>();
   #stopped = false;
   #replayedTokens = 0;
   #replayedMs = 0;
 
-  /** Starts: FAILs of an earlier run that were not acted on come first. */
+  /**
+   * Starts: what an earlier run did not come to act on comes first. Throws InvalidError
+   * `evidence.stored` for evidence that cannot be read.
+   */
   constructor(parts: RecomputerParts) {
     this.#parts = parts;
     this.#timing = { ...defaultTiming, ...parts.timing };
     this.#engines = new Engines(parts.openEngine);
+    this.#examiner = new Examiner({
+      ...parts,
+      engines: this.#engines,
+      replay: this.#timing.replay,
+    });
+    const stored = parts.store.evidence();
+    this.#evidence = new EvidenceBook(parts.ladder, parts.detectors ?? detectorsFor, stored);
     this.#gateways = new Gateways(parts, this.#timing.gatewayAwayMs);
     this.#queue = new Queue(parts.queue ?? defaultQueue, (gateway, full) => {
       this.#gateways.setPaused(gateway, full);
     });
-    for (const fail of parts.store.unacted()) this.#act(fail);
+    this.#actOnAll();
     this.#beat = parts.clock.every(this.#timing.heartbeatMs, () => {
       const { pass, fail } = parts.store.counts();
       const beat = encodeHeartbeat({ queued: this.#queue.size, judged: BigInt(pass + fail) });
@@ -206,99 +193,107 @@ export class Recomputer {
       this.#work();
     } else if (frame.type === frameType.orderResult) {
       this.#parts.shutdown.answered(gateway, frame);
+    } else if (frame.type === frameType.order) {
+      const answer = receiveRelease(gateway, frame, this.#evidence, this.#parts);
+      wire.send(frameType.orderResult, frame.id, answer);
+      this.#parts.onVerdict?.();
     } else {
       throw new InvalidError("recomputer.frame", `a gateway sent a frame of type ${frame.type}`);
     }
   }
 
-  /** Works until nothing is ready. A bug in here is an unhandled rejection: it ends the process. */
+  /** Begins what is ready, as far as there is room. */
   #work(): void {
-    if (this.#working !== null || this.#stopped) return;
     this.#retry?.cancel();
     this.#retry = null;
-    const { clock } = this.#parts;
-    this.#working = (async (): Promise<void> => {
-      // Without work the body would end before the assignment, and stand for work for ever.
-      await Promise.resolve();
-      for (;;) {
-        const item = this.#stopped ? null : this.#queue.next(clock.monotonicMs());
-        if (item === null) break;
-        await this.#attempt(item);
-      }
-      this.#working = null;
-      const readyAtMs = this.#queue.readyAtMs();
-      if (readyAtMs === null || this.#stopped) return;
-      this.#retry = clock.after(Math.max(1, readyAtMs - clock.monotonicMs()), () => {
-        this.#work();
-      });
-    })();
+    const { clock, parallel = 1 } = this.#parts;
+    while (!this.#stopped && this.#working.size < parallel) {
+      const item = this.#queue.next(clock.monotonicMs());
+      if (item === null) break;
+      this.#begin(item);
+    }
+    const readyAtMs = this.#queue.readyAtMs();
+    if (readyAtMs === null || this.#stopped || this.#working.size >= parallel) return;
+    this.#retry = clock.after(Math.max(1, readyAtMs - clock.monotonicMs()), () => {
+      this.#work();
+    });
+  }
+
+  /** A bug in here is an unhandled rejection: it ends the process. */
+  #begin(item: Waiting): void {
+    const working: Promise<void> = this.#attempt(item).then(() => {
+      this.#working.delete(working);
+      this.#work();
+    });
+    this.#working.add(working);
   }
 
   async #attempt(item: Waiting): Promise<void> {
     const { gateway, tag, request } = item.received;
-    let opening: Opening;
     let model = "";
-    let judged: Judged;
+    let examined: Examined;
     try {
-      opening = openPair(request, tag, this.#parts.entries);
-      model = opening.pair?.entry.modelId ?? "";
-      judged =
-        opening.pair === null
-          ? { verdict: judgeUnreplayed(opening.findings), tokens: [], msPerToken: 0 }
-          : await this.#judge(gateway, opening.pair);
+      examined = await this.#examiner.examine(gateway, tag, request, (modelId) => {
+        model = modelId;
+      });
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       this.#unable(item, model, error.message);
       return;
     }
-    const { pair } = opening;
-    const leaf = pair?.leaf ?? (opening.pair === null ? opening.leaf : null);
-    const { verdict } = judged;
-    this.#parts.store.put({
-      gateway,
-      tag,
-      requestDigest: item.received.digest,
-      modelId: model,
-      leafIndex: pair?.leafIndex ?? 0n,
-      completedMs: leaf?.completedMs ?? this.#parts.clock.wallMs(),
-      judgedMs: this.#parts.clock.wallMs(),
-      verdict,
-      margins: Float64Array.from(judged.tokens, (token) => token.margin),
-      msPerToken: judged.msPerToken,
-      request: verdict.kind === "fail" ? request : null,
-    });
+    const { verdict, change } = this.#weigh(gateway, examined);
+    this.#store(item, model, examined, verdict, change);
     this.#queue.remove(item);
     if (item.unableSinceMs !== null) this.#parts.alarms.clear("recomputer.unable", model);
-    this.#settle(gateway, tag, verdict);
+    this.#settle(gateway, tag, verdict, change);
   }
 
-  /** Steps 3 to 6 of a pair that parsed. Throws UnavailableError when it cannot be judged now. */
-  async #judge(gateway: string, pair: OpenedPair): Promise<Judged> {
-    const unreplayed = (verdict: Verdict): Judged => ({ verdict, tokens: [], msPerToken: 0 });
-    const lacking = unsupported(pair.entry);
-    if (lacking !== null) throw new UnavailableError("recomputer.noise-law", lacking, "none");
-    const epoch = tagEpoch(pair.tag);
-    const epochKey = this.#parts.store.epochKey(gateway, epoch);
-    if (epochKey === null) {
-      const text = `gateway ${gateway} has not told the key of epoch ${epoch}`;
-      throw new UnavailableError("recomputer.no-epoch", text, "none");
+  /** Step 8. Only what is durable is taken over. */
+  #store(
+    { received }: Waiting,
+    modelId: string,
+    { pair, leaf, replay }: Examined,
+    verdict: Verdict,
+    change: EvidenceChange | null,
+  ): void {
+    const { gateway, tag, request, digest } = received;
+    const judgedMs = this.#parts.clock.wallMs();
+    const { facts = [], msPerToken = 0 } = replay ?? {};
+    this.#parts.store.put(
+      {
+        ...{ gateway, tag, requestDigest: digest, verdict, judgedMs, modelId, msPerToken },
+        entry: pair?.entry.digest.toString("hex") ?? "",
+        leafIndex: pair?.leafIndex ?? 0n,
+        completedMs: leaf?.completedMs ?? judgedMs,
+        margins: Float64Array.from(facts, ({ margin }) => margin),
+        request: verdict.kind === "fail" ? request : null,
+      },
+      change,
+    );
+    if (change !== null) this.#evidence.commit(change.evidence);
+    this.#replayedTokens += facts.length;
+    this.#replayedMs += msPerToken * facts.length;
+  }
+
+  /** Step 7. What a pair that was judged by itself means for its server; nothing is stored yet. */
+  #weigh(
+    gateway: string,
+    { pair, leaf, verdict, replay }: Examined,
+  ): { readonly verdict: Verdict; readonly change: EvidenceChange | null } {
+    if (pair === null || leaf === null) return { verdict, change: null };
+    const { leafIndex, rechecked } = pair;
+    const { modelId } = pair.entry;
+    const entry = pair.entry.digest.toString("hex");
+    if (verdict.findings.some(({ id }) => isFatal(id))) {
+      return { verdict, change: this.#evidence.failed(gateway, entry, modelId) };
     }
-    const seed = checkSeed(pair.leaf, epochKey);
-    if (seed.length > 0) return unreplayed(judgeUnreplayed(seed));
-    const engine = await this.#engines.get(pair.entry);
-    try {
-      const findings = checkAgainstModel(pair, engine);
-      if (findings.length > 0) return unreplayed(judgeUnreplayed(findings));
-      const replayed = await replayPair(pair, engine, this.#parts.clock, this.#timing.replay);
-      const tokens = scorePair(pair, replayed.positions);
-      this.#replayedTokens += tokens.length;
-      this.#replayedMs += replayed.msPerToken * tokens.length;
-      const verdict = judgeReplayed(pair, tokens);
-      return { verdict, tokens, msPerToken: replayed.msPerToken };
-    } catch (error) {
-      if (error instanceof UnavailableError) this.#engines.drop(pair.entry);
-      throw error;
-    }
+    if (replay === null) return { verdict, change: null };
+    const { completedMs } = leaf;
+    const about = { gateway, entry, modelId, leafIndex, rechecked, completedMs };
+    const weighing = this.#evidence.weigh({ ...about, ...replay });
+    if (weighing === null) return { verdict, change: null };
+    const { change, beyond } = weighing;
+    return { verdict: beyond === null ? verdict : judgeBeyond(verdict, beyond), change };
   }
 
   #unable(item: Waiting, model: string, reason: string): void {
@@ -306,7 +301,8 @@ export class Recomputer {
     const { gateway, tag } = item.received;
     const { retryMs, retryMaxMs, unableDeadlineMs } = this.#timing;
     item.unableSinceMs ??= nowMs;
-    item.readyAtMs = nowMs + Math.min(retryMaxMs, retryMs * 2 ** Math.min(item.attempts, 20));
+    const waitMs = Math.min(retryMaxMs, retryMs * 2 ** Math.min(item.attempts, 20));
+    this.#queue.rest(item, nowMs + waitMs);
     item.attempts++;
     const fields = { tag: formatTag(gateway, tag), attempts: item.attempts, reason };
     this.#parts.log.log("warn", "recomputer.unable", fields);
@@ -315,17 +311,25 @@ export class Recomputer {
     this.#parts.alarms.raise("critical", "recomputer.unable", model, text);
   }
 
-  /** Steps 8 and 9, once the verdict is durable. */
-  #settle(gateway: string, tag: Tag, verdict: Verdict): void {
+  /** Steps 9 and 10, once the verdict is durable. */
+  #settle(gateway: string, tag: Tag, verdict: Verdict, change: EvidenceChange | null): void {
     assert(verdict.kind !== "unable", "only pass and fail are stored");
     const kind: VerdictNotice = verdict.kind;
     const fields = { tag: formatTag(gateway, tag), verdict: kind, ...verdict.scores };
     this.#parts.log.log(kind === "fail" ? "error" : "info", "recomputer.verdict", fields);
-    if (kind === "fail") {
-      for (const fail of this.#parts.store.unacted()) this.#act(fail);
-    }
+    if (kind === "fail" || (change?.steps.length ?? 0) > 0) this.#actOnAll();
     this.#gateways.send(gateway, frameType.verdict, tag, encodeVerdictNotice(kind));
     this.#parts.onVerdict?.();
+  }
+
+  /** The ladder's steps first: the order of a step is worth nothing behind a shutdown. */
+  #actOnAll(): void {
+    const { store, shutdown } = this.#parts;
+    for (const step of store.unactedSteps()) {
+      shutdown.climb(step);
+      store.stepActed(step.cause);
+    }
+    for (const fail of store.unacted()) this.#act(fail);
   }
 
   #act(fail: UnactedFail): void {
@@ -337,8 +341,9 @@ export class Recomputer {
   status(): RecomputerStatus {
     const counts = this.#parts.store.counts();
     // One limit can be drawn only where there is one model.
-    const calibration =
-      this.#parts.entries.length === 1 ? this.#parts.entries[0]?.calibration : undefined;
+    const { entries, profiles } = this.#parts;
+    const digest = entries.length === 1 ? entries[0]?.profile : undefined;
+    const limit = profiles.find((file) => digest !== undefined && file.digest.equals(digest));
     return {
       role: "recomputer",
       name: this.#parts.name,
@@ -353,21 +358,25 @@ export class Recomputer {
         fail,
         unable: this.#queue.unable(gateway),
       })),
-      ...(calibration === undefined
+      ...(limit === undefined
         ? {}
-        : { marginLimit: { meanMax: calibration.meanMax, meanSpread: calibration.meanSpread } }),
+        : {
+            marginLimit: { meanMax: limit.profile.meanMax, meanSpread: limit.profile.meanSpread },
+          }),
+      evidence: this.#evidence.status(),
+      policy: { ladder: this.#parts.ladder.rungs, capacity: this.#parts.ladder.capacity },
       recent: this.#parts.store.recent(200),
       alarms: this.#parts.shownAlarms(),
       simulated: this.#parts.simulated,
     };
   }
 
-  /** Lets the pair in hand finish, then closes the engines. Wires and store are the caller's. */
+  /** Lets the pairs in hand finish, then closes the engines. Wires and store are the caller's. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#beat.cancel();
     this.#retry?.cancel();
-    await this.#working;
+    await Promise.all(this.#working);
     await this.#engines.close();
   }
 }

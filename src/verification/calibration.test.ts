@@ -1,56 +1,164 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { calibrationOf, defaultCalibration, floors, summarise } from "./calibration.ts";
-import type { TokenScore } from "./margin.ts";
-import { marginFindings, pairScores } from "./threshold.ts";
+import {
+  addNoise,
+  assumedProfile,
+  clip,
+  detectorNulls,
+  floors,
+  limitsOf,
+  noiseSigma,
+  noNoise,
+  profileOf,
+  rooms,
+  roundUp,
+  runOf,
+  scaleOf,
+  tailLevels,
+  tailOf,
+  type HonestCell,
+  type HonestPair,
+} from "./calibration.ts";
 
-const agree: TokenScore = { margin: 0, agrees: true };
-const off = (margin: number): TokenScore => ({ margin, agrees: false });
+const detectors = [
+  { id: "share", kind: "bounded", alternatives: 1 },
+  { id: "ratio", kind: "ratios", alternatives: 2 },
+] as const;
 
-test("calibration: runs without any margin -> the floors", () => {
-  const still = { condition: "still", tokens: Array.from({ length: 100 }, () => agree) };
-  const { clip, source, ...numbers } = calibrationOf([still], "here");
-  assert.deepEqual(numbers, floors);
-  assert.equal(source, "here");
-  assert.equal(clip, 0.5);
-  assert.deepEqual({ ...defaultCalibration, source: "" }, { clip, ...numbers, source: "" });
-});
-
-test("calibration: the worst run decides, and every honest run stays below its own limits", () => {
-  const rough = Array.from({ length: 1000 }, (_, i) => (i % 20 === 0 ? off(0.2) : agree));
-  const runs = [
-    { condition: "still", tokens: [agree] },
-    { condition: "rough", tokens: rough },
-  ];
-  const calibration = calibrationOf(runs, "");
-  assert.equal(calibration.tokenMax, 0.8);
-  assert.equal(calibration.edge, 0.2);
-  assert.equal(calibration.meanMax, 0.02);
-  assert.ok(calibration.meanSpread > 0.5 && calibration.meanSpread < 1);
-  assert.deepEqual(
-    marginFindings(
-      rough,
-      rough.map(() => 0),
-      calibration,
-    ),
-    [],
-  );
-  assert.ok(pairScores(rough, 0.5).meanMargin < calibration.meanMax);
-});
-
-test("calibration: a summary -> counts, mean, deviation and maximum of one run", () => {
-  const summary = summarise({ condition: "c", tokens: [agree, off(0.5), off(Infinity), off(2)] });
-  assert.deepEqual(
-    { ...summary, spread: 0 },
-    {
-      condition: "c",
-      tokens: 4,
-      mismatches: 3,
-      outside: 1,
-      meanMargin: 0.375,
-      spread: 0,
-      maxMargin: 2,
+/** A pair of 10 tokens drawn twice; `margins` of those that differ, `shares` the evidence of each draw. */
+function pair(margins: readonly number[], shares = [0, 0], c = 0): HonestPair {
+  const clipped = margins.map((margin) => Math.min(margin, clip));
+  const finite = margins.filter((margin) => margin !== Infinity);
+  return {
+    ...{ tokens: 10, draws: 2, mismatches: margins.length },
+    outside: margins.length - finite.length,
+    sumClipped: clipped.reduce((sum, m) => sum + m, 0),
+    sumSquares: clipped.reduce((sum, m) => sum + m * m, 0),
+    maxMargin: Math.max(0, ...finite),
+    tail: tailLevels.map((level) => margins.filter((margin) => margin > level).length),
+    noise: { squares: 0.000_004, freedom: 4, largest: 0.003 },
+    evidence: Float64Array.from(shares.flatMap((share) => [share, 0, 0])),
+    expected: {
+      positions: 1,
+      sums: Float64Array.of(0, c, -c),
+      squares: Float64Array.of(0, c * c, c * c),
     },
+  };
+}
+
+const cell = (server: string, pairs: readonly HonestPair[]): HonestCell => ({
+  ...{ server, reference: "r", condition: "c", pairs },
+});
+const still = cell(
+  "still",
+  Array.from({ length: 1000 }, () => pair([])),
+);
+
+test("calibration: pairs without any margin -> the floors, but for the noise that was seen", () => {
+  assert.deepEqual(limitsOf([still], floors.edge), {
+    ...{ edge: floors.edge, clip, tokenMax: floors.tokenMax },
+    ...{ meanMax: floors.meanMax, meanSpread: floors.meanSpread },
+  });
+});
+
+test("calibration: the worst cell decides -> room above its largest margin, mean and spread", () => {
+  const rough = cell(
+    "rough",
+    Array.from({ length: 100 }, (_, i) => pair(i % 2 === 0 ? [0.2] : [])),
   );
-  assert.ok(Math.abs(summary.spread - 0.25) < 1e-12);
+  const limits = limitsOf([still, rough], floors.edge);
+  assert.equal(limits.tokenMax, (rooms.tokenMax / 2) * 0.2);
+  // 50 margins of 0.2 in 2,000 tokens.
+  assert.ok(Math.abs(limits.meanMax - rooms.mean * 0.005) < 1e-5);
+  assert.ok(Math.abs(limits.meanSpread - 6 * Math.sqrt(7.5) * 0.0312) < 0.005);
+  assert.equal(runOf(rough).tokens, 2000);
+  assert.equal(runOf(rough).mismatches, 50);
+  const noisy = limitsOf(
+    [cell("n", [{ ...pair([]), noise: { squares: 1, freedom: 1, largest: 0.5 } }])],
+    floors.edge,
+  );
+  assert.deepEqual([noisy.edge, noisy.tokenMax], [rooms.edge * 0.5, rooms.tokenMax * 0.5]);
+});
+
+test("calibration: noise -> sigma by maximum likelihood, room, floors", () => {
+  const sum = addNoise(
+    { squares: 3, freedom: 2, largest: 1 },
+    { squares: 5, freedom: 0, largest: 2 },
+  );
+  assert.deepEqual(sum, { squares: 8, freedom: 2, largest: 2 });
+  assert.equal(noiseSigma(sum), 2);
+  assert.equal(noiseSigma(noNoise), 0);
+  assert.deepEqual(scaleOf({ sigma: 0, largest: 0 }), {
+    scale: { clip, sigma: floors.sigma },
+    edge: floors.edge,
+  });
+  assert.equal(scaleOf({ sigma: 0.01, largest: 0.1 }).scale.sigma, rooms.sigma * 0.01);
+});
+
+test("calibration: a null mean -> above the worst mean, below it with more pairs; slack from exact ratios", () => {
+  const some = (count: number): HonestCell =>
+    cell(
+      "some",
+      Array.from({ length: count }, (_, i) => pair([], [i % 100 === 0 ? 0.1 : 0, 0], 0.001)),
+    );
+  const [few] = detectorNulls([some(400)], detectors, 0.99);
+  const [many, ratio] = detectorNulls([some(4000)], detectors, 0.99);
+  assert.ok(few !== undefined && many !== undefined && ratio !== undefined);
+  assert.ok(Math.abs(many.observed - 0.0005) < 1e-9);
+  assert.ok(many.upper > many.observed && many.upper < few.upper);
+  assert.ok(many.nullMean >= rooms.nullMean * many.upper);
+  // c is 0.001 at every position of one alternative: no scatter, so the slack is that and its room.
+  assert.ok(Math.abs(ratio.upper - 0.001) < 2e-5, String(ratio.upper));
+});
+
+test("calibration: bound of a null mean on simulated honest pairs -> holds in at least the stated share", () => {
+  let state = 12345;
+  const random = (): number => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
+  let missed = 0;
+  for (let run = 0; run < 100; run++) {
+    const pairs = Array.from({ length: 300 }, () =>
+      pair([], [random() < 0.01 ? 0.5 : 0, random() < 0.01 ? 0.5 : 0]),
+    );
+    const [bound] = detectorNulls([cell("s", pairs)], detectors, 0.9);
+    if ((bound?.upper ?? 0) < 0.005) missed++;
+  }
+  assert.ok(missed <= 10, `${missed} of 100 bounds were too low`);
+});
+
+test("calibration: the tail -> falling shares with bounds above them; nothing seen is not nothing", () => {
+  const rough = cell(
+    "rough",
+    Array.from({ length: 200 }, (_, i) => pair(i < 20 ? [0.002, 0.05] : [])),
+  );
+  const tail = tailOf([still, rough], 0.99);
+  assert.deepEqual(
+    tail.map(({ margin }) => margin),
+    [...tailLevels],
+  );
+  assert.equal(tail[0]?.share, 0.01);
+  assert.equal(tail[3]?.share, 0.005);
+  const last = tail.at(-1);
+  assert.equal(last?.share, 0);
+  assert.ok(last.upper > 0 && last.upper < 0.1);
+  for (const { share, upper } of tail) assert.ok(upper > share);
+});
+
+test("calibration: honest pairs -> a profile that says what was measured; one outside -> a bug", () => {
+  const facts = {
+    ...{ model: { name: "m", root: "1".repeat(64) }, engines: { server: "s", reference: "r" } },
+    ...{ edge: 0.02, scale: { clip, sigma: 0.001 }, detectors, confidence: 0.99 },
+    provenance: assumedProfile.provenance,
+  };
+  const profile = profileOf([still], facts);
+  assert.equal(profile.basis, "measured");
+  assert.equal(profile.runs[0]?.condition, "server still, reference r; c");
+  assert.deepEqual(
+    profile.detectors.map(({ id }) => id),
+    ["share", "ratio"],
+  );
+  assert.throws(() => profileOf([cell("x", [pair([Infinity])])], facts), { name: "BugError" });
+});
+
+test("calibration: rounding up -> three digits, never below", () => {
+  assert.deepEqual([0, 1, 0.0012345, 0.001, 123_456].map(roundUp), [0, 1, 0.00124, 0.001, 124_000]);
 });

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Calibration } from "../format/whitelist.ts";
+import type { MarginLimits } from "../format/profile.ts";
 import type { TokenScore } from "./margin.ts";
 import { marginFindings, meanLimit, pairScores } from "./threshold.ts";
 
-const calibration: Calibration = {
-  ...{ clip: 0.5, meanMax: 0.001, meanSpread: 0.01, tokenMax: 0.3, edge: 0.02, source: "" },
+const calibration: MarginLimits = {
+  ...{ clip: 0.5, meanMax: 0.001, meanSpread: 0.01, tokenMax: 0.3, edge: 0.02 },
 };
 
 /** `count` agreeing tokens with these margins in front. */

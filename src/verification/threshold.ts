@@ -2,8 +2,8 @@
  * From token margins to a pair's scores, and from scores to findings: spec/verdict.md sections 3
  * and 4. One pair at a time; what is stored per pair is what sequential statistics need.
  */
+import type { MarginLimits } from "../format/profile.ts";
 import type { Finding, Scores } from "../format/verdict.ts";
-import type { Calibration } from "../format/whitelist.ts";
 import type { TokenScore } from "./margin.ts";
 
 /** Adds the token scores of one pair up. Infinite margins count as `clip` and are left out of maxMargin. */
@@ -21,8 +21,8 @@ export function pairScores(tokens: readonly TokenScore[], clip: number): Scores 
 }
 
 /** What the mean clipped margin of an honest pair of `tokens` tokens stays below; nats. */
-export function meanLimit(calibration: Calibration, tokens: number): number {
-  return calibration.meanMax + calibration.meanSpread / Math.sqrt(Math.max(1, tokens));
+export function meanLimit(profile: MarginLimits, tokens: number): number {
+  return profile.meanMax + profile.meanSpread / Math.sqrt(Math.max(1, tokens));
 }
 
 /**
@@ -32,7 +32,7 @@ export function meanLimit(calibration: Calibration, tokens: number): number {
 export function marginFindings(
   tokens: readonly TokenScore[],
   ids: ArrayLike<number>,
-  calibration: Calibration,
+  profile: MarginLimits,
 ): Finding[] {
   const findings: Finding[] = [];
   const describe = (at: number): string => `token ${ids[at] ?? "?"} at position ${at}`;
@@ -44,16 +44,16 @@ export function marginFindings(
   }
   const far = positions(
     tokens,
-    (token) => token.margin > calibration.tokenMax && token.margin !== Infinity,
+    (token) => token.margin > profile.tokenMax && token.margin !== Infinity,
   );
   const [firstFar] = far;
   if (firstFar !== undefined) {
     const margin = (tokens[firstFar]?.margin ?? 0).toFixed(4);
-    const evidence = `${describe(firstFar)} loses by ${margin} nats, the limit is ${calibration.tokenMax}; ${far.length} of ${tokens.length} tokens`;
+    const evidence = `${describe(firstFar)} loses by ${margin} nats, the limit is ${profile.tokenMax}; ${far.length} of ${tokens.length} tokens`;
     findings.push({ id: "token.margin", evidence });
   }
-  const scores = pairScores(tokens, calibration.clip);
-  const limit = meanLimit(calibration, tokens.length);
+  const scores = pairScores(tokens, profile.clip);
+  const limit = meanLimit(profile, tokens.length);
   if (scores.meanMargin > limit) {
     const evidence = `the mean clipped margin of ${tokens.length} tokens is ${scores.meanMargin.toFixed(6)} nats, the limit is ${limit.toFixed(6)}`;
     findings.push({ id: "margin.mean", evidence });

@@ -347,6 +347,7 @@ test("duties: a crash before the outbox had its pairs, and a smaller outbox sinc
           roomFor: (pairs, bytes) => outbox.roomFor(pairs, bytes),
           put: () => undefined,
           knows: (tag) => outbox.knows(tag),
+          find: (tag) => outbox.find(tag),
           list: (after, max) => outbox.list(after, max),
           settle: (verdicts) => {
             outbox.settle(verdicts);

@@ -35,8 +35,8 @@ import { openWhitelist, sealWhitelist, type WhitelistEntry } from "../../src/for
 import type { Wire } from "../../src/format/wire.ts";
 import { Recomputer } from "../../src/recomputer/serve.ts";
 import { runAgent, type AgentHooks } from "../../src/server/agent.ts";
-import { defaultCalibration } from "../../src/verification/calibration.ts";
-import { parties, partyKeys, quiet } from "../support.ts";
+import { parties, partyKeys, quiet, testProfile } from "../support.ts";
+import { defaultLadder } from "../fake-recomputer.ts";
 import { buildHouse, orderKeys, removeDirectory, temporaryDirectory, type House } from "./house.ts";
 
 const model = "models/weir-tiny.gguf";
@@ -62,7 +62,7 @@ async function entryOf(path: string): Promise<WhitelistEntry> {
         engine,
         noiseLaw,
         generation,
-        calibration: defaultCalibration,
+        profile: testProfile.digest,
       },
     ],
     [parties.a, parties.b],
@@ -126,7 +126,9 @@ async function withSite(
     log: quiet,
     store: db.verdicts,
     entries: [entry],
+    profiles: [testProfile],
     openEngine: (wanted) => openReplayEngine(wanted, model, { threads: 1 }),
+    ladder: defaultLadder,
     alarms,
     shutdown,
     shownAlarms: () => alarms.shown(100),

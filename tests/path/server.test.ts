@@ -55,7 +55,7 @@ async function entryFor(path: string): Promise<WhitelistEntry> {
       maxTokens: 256,
       contextTokens: Math.min(512, model.contextTokens),
     },
-    calibration: { clip: 0.5, meanMax: 0, meanSpread: 0, tokenMax: 1, edge: 0, source: "test" },
+    profile: Buffer.alloc(32, 4),
     digest: Buffer.alloc(32),
   };
 }

@@ -1,9 +1,18 @@
-/** Alarms and shutdown orders of a recomputer, in the file that verdicts.ts opens. */
+/** Alarms and orders of a recomputer, in the file that verdicts.ts opens. */
 import type { DatabaseSync } from "node:sqlite";
 import { assert } from "../../base/assert.ts";
 import type { Alarm } from "../../format/status.ts";
 import type { AlarmStore, KeptAlarm, KeptOrder } from "../../alarm/alarm.port.ts";
 import { blobOf, numberOf, textOf, type Row } from "./row.ts";
+
+const orderTable = `
+  CREATE TABLE gateway_order (
+    seq INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, gateway TEXT NOT NULL,
+    issued_ms INTEGER NOT NULL, sealed BLOB NOT NULL, settled_ms INTEGER,
+    action TEXT NOT NULL, cause TEXT NOT NULL UNIQUE
+  ) STRICT;
+  CREATE INDEX order_gateway ON gateway_order (gateway, seq);
+`;
 
 export const alarmSchema = `
   CREATE TABLE alarm (
@@ -12,11 +21,18 @@ export const alarmSchema = `
     repeats INTEGER NOT NULL DEFAULT 0, open INTEGER NOT NULL DEFAULT 1
   ) STRICT;
   CREATE INDEX alarm_open ON alarm (kind, subject) WHERE open = 1;
-  CREATE TABLE shutdown_order (
-    seq INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, gateway TEXT NOT NULL,
-    issued_ms INTEGER NOT NULL, sealed BLOB NOT NULL, settled_ms INTEGER
-  ) STRICT;
-  CREATE INDEX order_gateway ON shutdown_order (gateway, seq);
+  ${orderTable}
+`;
+
+/** Schema 1 knew shutdown orders only. */
+export const alarmsFrom1 = `
+  DROP INDEX order_gateway;
+  ALTER TABLE shutdown_order RENAME TO old_order;
+  ${orderTable}
+  INSERT INTO gateway_order (seq, digest, gateway, issued_ms, sealed, settled_ms, action, cause)
+    SELECT seq, digest, gateway, issued_ms, sealed, settled_ms, 'shutdown', 'fail:' || digest
+    FROM old_order;
+  DROP TABLE old_order;
 `;
 
 function alarmOf(row: Row): KeptAlarm {
@@ -34,12 +50,18 @@ function alarmOf(row: Row): KeptAlarm {
   };
 }
 
+const actions = ["shutdown", "sample", "recheck", "quarantine"] as const;
+
 function orderOf(row: Row): KeptOrder {
   const digest = textOf(row, "digest");
+  const action = actions.find((known) => known === textOf(row, "action"));
+  assert(action !== undefined, "an action is known");
   return {
     id: BigInt(`0x${digest.slice(0, 16)}`),
     digest,
     gateway: textOf(row, "gateway"),
+    action,
+    cause: textOf(row, "cause"),
     issuedMs: numberOf(row, "issued_ms"),
     sealed: blobOf(row, "sealed"),
     settledMs: row["settled_ms"] === null ? null : numberOf(row, "settled_ms"),
@@ -84,28 +106,46 @@ export class SqliteAlarms implements AlarmStore {
   }
 
   putOrder(order: KeptOrder): void {
+    const { digest, gateway, issuedMs, sealed, action, cause } = order;
     this.#db
       .prepare(
-        "INSERT INTO shutdown_order (digest, gateway, issued_ms, sealed) VALUES (?, ?, ?, ?)",
+        `INSERT INTO gateway_order (digest, gateway, issued_ms, sealed, action, cause)
+          VALUES (?, ?, ?, ?, ?, ?)`,
       )
-      .run(order.digest, order.gateway, order.issuedMs, order.sealed);
+      .run(digest, gateway, issuedMs, sealed, action, cause);
   }
 
-  lastOrder(gateway: string): KeptOrder | null {
+  #order(where: string, value: string): KeptOrder | null {
     const row: Row | undefined = this.#db
-      .prepare("SELECT * FROM shutdown_order WHERE gateway = ? ORDER BY seq DESC LIMIT 1")
-      .get(gateway);
+      .prepare(`SELECT * FROM gateway_order WHERE ${where} ORDER BY seq DESC LIMIT 1`)
+      .get(value);
     return row === undefined ? null : orderOf(row);
+  }
+
+  orderOf(cause: string): KeptOrder | null {
+    return this.#order("cause = ?", cause);
+  }
+
+  orderNamed(digest: string): KeptOrder | null {
+    return this.#order("digest = ?", digest);
+  }
+
+  lastShutdown(gateway: string): KeptOrder | null {
+    return this.#order("action = 'shutdown' AND gateway = ?", gateway);
   }
 
   outstanding(gateway: string): KeptOrder[] {
     const rows: Row[] = this.#db
-      .prepare("SELECT * FROM shutdown_order WHERE gateway = ? AND settled_ms IS NULL ORDER BY seq")
+      .prepare("SELECT * FROM gateway_order WHERE gateway = ? AND settled_ms IS NULL ORDER BY seq")
       .all(gateway);
     return rows.map(orderOf);
   }
 
   settleOrder(digest: string, atMs: number): void {
-    this.#db.prepare("UPDATE shutdown_order SET settled_ms = ? WHERE digest = ?").run(atMs, digest);
+    this.#db.prepare("UPDATE gateway_order SET settled_ms = ? WHERE digest = ?").run(atMs, digest);
+  }
+
+  knowsRelease(digest: string): boolean {
+    return this.#db.prepare("SELECT 1 FROM release WHERE digest = ?").get(digest) !== undefined;
   }
 }

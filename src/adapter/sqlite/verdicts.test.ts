@@ -17,7 +17,14 @@ function folder(t: TestContext): string {
 
 const pass: JudgedPair = {
   ...{ gateway: "g1", tag: makeTag(2 ** 24 - 1, 3), requestDigest: Buffer.alloc(32, 1) },
-  ...{ modelId: "m", leafIndex: 2n ** 63n, completedMs: 5, judgedMs: 6, msPerToken: 0.5 },
+  ...{
+    modelId: "m",
+    entry: "04".repeat(32),
+    leafIndex: 2n ** 63n,
+    completedMs: 5,
+    judgedMs: 6,
+    msPerToken: 0.5,
+  },
   verdict: {
     ...{ kind: "pass", findings: [], reason: "" },
     scores: { tokens: 4, mismatches: 1, meanMargin: 0.001, maxMargin: 0.004 },
@@ -39,8 +46,8 @@ const fail: JudgedPair = {
 test("verdicts: what was put -> is found after reopening, counts and evidence too", (t) => {
   const file = join(folder(t), "v.sqlite");
   const first = openRecomputerDb(file);
-  first.verdicts.put(pass);
-  first.verdicts.put(fail);
+  first.verdicts.put(pass, null);
+  first.verdicts.put(fail, null);
   const before = first.verdicts.counts();
   first.close();
   const { verdicts, close } = openRecomputerDb(file);
@@ -70,14 +77,14 @@ test("verdicts: what was put -> is found after reopening, counts and evidence to
 
 test("verdicts: a FAIL -> unacted until it is acted on; a tag twice -> refused", () => {
   const { verdicts, close } = openRecomputerDb(":memory:");
-  verdicts.put(pass);
-  verdicts.put(fail);
+  verdicts.put(pass, null);
+  verdicts.put(fail, null);
   assert.deepEqual(verdicts.unacted(), [
     { gateway: "g1", tag: fail.tag, completedMs: 5, findings: fail.verdict.findings },
   ]);
   verdicts.acted("g1", fail.tag);
   assert.deepEqual(verdicts.unacted(), []);
-  assert.throws(() => verdicts.put(pass), /UNIQUE/);
+  assert.throws(() => verdicts.put(pass, null), /UNIQUE/);
   close();
 });
 
@@ -96,7 +103,7 @@ test("verdicts: an epoch's first key stays", () => {
 test("verdicts: the file -> readable by its owner only, and by one process at a time", (t) => {
   const file = join(folder(t), "v.sqlite");
   const first = openRecomputerDb(file);
-  first.verdicts.put(pass);
+  first.verdicts.put(pass, null);
   assert.equal(statSync(file).mode & 0o777, 0o600);
   assert.throws(() => openRecomputerDb(file), { code: "sqlite.open" });
   first.close();

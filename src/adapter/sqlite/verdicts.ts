@@ -1,6 +1,6 @@
 /**
- * What a recomputer keeps, in one SQLite file: verdicts with their evidence, alarms, shutdown
- * orders, epoch keys. Every write is durable when its call returns (WAL, synchronous = FULL).
+ * What a recomputer keeps, in one SQLite file: verdicts, the evidence per server, alarms, orders and
+ * their releases, epoch keys. Every write is durable when its call returns (WAL, synchronous = FULL).
  *
  * Trust: the file holds epoch keys, with which a reader can compute the seeds of an epoch that is
  * still running, and so the noise that its servers draw with, ahead of time; and the users' text of
@@ -17,16 +17,21 @@ import { asTag, formatTag, type Tag } from "../../format/tag.ts";
 import type { Finding, Scores } from "../../format/verdict.ts";
 import type { AlarmStore } from "../../alarm/alarm.port.ts";
 import type {
+  EvidenceChange,
   JudgedPair,
   KnownVerdict,
+  NotedRelease,
+  StoredEvidence,
   UnactedFail,
+  UnactedStep,
   VerdictCounts,
   VerdictStore,
 } from "../../recomputer/store.port.ts";
-import { SqliteAlarms, alarmSchema } from "./alarms.ts";
+import { SqliteAlarms, alarmSchema, alarmsFrom1 } from "./alarms.ts";
+import { EvidenceTables, evidenceSchema } from "./evidence.ts";
 import { blobOf, numberOf, textOf, type Row } from "./row.ts";
 
-const schemaVersion = 1;
+const schemaVersion = 2;
 const schema = `
   CREATE TABLE epoch (
     gateway TEXT NOT NULL, epoch INTEGER NOT NULL, key BLOB NOT NULL,
@@ -41,10 +46,24 @@ const schema = `
     tokens INTEGER, mismatches INTEGER, mean_margin REAL, max_margin REAL,
     margins BLOB NOT NULL, ms_per_token REAL NOT NULL,
     request BLOB, acted INTEGER NOT NULL,
+    entry TEXT, life INTEGER,
     UNIQUE (gateway, tag)
   ) STRICT;
   CREATE INDEX verdict_unacted ON verdict (seq) WHERE acted = 0;
   ${alarmSchema}
+  ${evidenceSchema}
+  PRAGMA user_version = ${schemaVersion};
+`;
+
+/**
+ * Schema 1 had no evidence: it begins with the next pair. Its verdicts, alarms and orders stay. A
+ * verdict's `life` says in which life of the evidence it counts; null: in none.
+ */
+const from1 = `
+  ALTER TABLE verdict ADD COLUMN entry TEXT;
+  ALTER TABLE verdict ADD COLUMN life INTEGER;
+  ${alarmsFrom1}
+  ${evidenceSchema}
   PRAGMA user_version = ${schemaVersion};
 `;
 
@@ -127,14 +146,17 @@ class SqliteVerdicts implements VerdictStore {
   readonly #key: StatementSync;
   readonly #recent: StatementSync;
   readonly #counts = new Map<string, VerdictCounts>();
+  readonly #evidence: EvidenceTables;
 
   constructor(db: DatabaseSync) {
     this.#db = db;
+    this.#evidence = new EvidenceTables(db);
     this.#find = db.prepare("SELECT * FROM verdict WHERE gateway = ? AND tag = ?");
     this.#put = db.prepare(
       `INSERT INTO verdict (gateway, tag, kind, model, leaf_index, request_digest, completed_ms,
         judged_ms, findings, tokens, mismatches, mean_margin, max_margin, margins, ms_per_token,
-        request, acted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+        request, acted, entry, life)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#key = db.prepare("SELECT key FROM epoch WHERE gateway = ? AND epoch = ?");
     this.#recent = db.prepare("SELECT * FROM verdict ORDER BY seq DESC LIMIT ?");
@@ -182,7 +204,51 @@ class SqliteVerdicts implements VerdictStore {
     return { kind: kindOf(row), requestDigest: blobOf(row, "request_digest") };
   }
 
-  put(pair: JudgedPair): void {
+  put(pair: JudgedPair, change: EvidenceChange | null): void {
+    this.#whole(() => {
+      this.#putVerdict(pair, change);
+      if (change !== null) this.#evidence.writeChange(change, pair.judgedMs);
+    });
+    const { gateway, verdict } = pair;
+    const before = this.#counts.get(gateway) ?? noVerdicts;
+    this.#counts.set(gateway, {
+      pass: before.pass + (verdict.kind === "pass" ? 1 : 0),
+      fail: before.fail + (verdict.kind === "fail" ? 1 : 0),
+      tokens: before.tokens + (verdict.scores?.tokens ?? 0),
+    });
+  }
+
+  /** One transaction: all of it or nothing. */
+  #whole(action: () => void): void {
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      action();
+      this.#db.exec("COMMIT");
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec("ROLLBACK");
+      throw error;
+    }
+  }
+
+  evidence(): StoredEvidence[] {
+    return this.#evidence.all();
+  }
+
+  unactedSteps(): UnactedStep[] {
+    return this.#evidence.unactedSteps();
+  }
+
+  stepActed(cause: string): void {
+    this.#evidence.stepActed(cause);
+  }
+
+  putRelease(release: NotedRelease, after: readonly StoredEvidence[]): void {
+    this.#whole(() => {
+      this.#evidence.writeRelease(release, after);
+    });
+  }
+
+  #putVerdict(pair: JudgedPair, change: EvidenceChange | null): void {
     const { gateway, tag, verdict } = pair;
     const { kind, findings, scores } = verdict;
     assert(kind !== "unable", "unable is not a verdict to keep");
@@ -192,13 +258,9 @@ class SqliteVerdicts implements VerdictStore {
       ...[scores?.tokens ?? null, scores?.mismatches ?? null],
       ...[scores?.meanMargin ?? null, scores?.maxMargin ?? null],
       ...[packMargins(pair.margins), pair.msPerToken, pair.request, kind === "pass" ? 1 : 0],
+      ...[pair.entry === "" ? null : pair.entry],
+      change?.counts === true ? change.evidence.life : null,
     );
-    const before = this.#counts.get(gateway) ?? noVerdicts;
-    this.#counts.set(gateway, {
-      pass: before.pass + (kind === "pass" ? 1 : 0),
-      fail: before.fail + (kind === "fail" ? 1 : 0),
-      tokens: before.tokens + (scores?.tokens ?? 0),
-    });
   }
 
   unacted(): UnactedFail[] {
@@ -255,7 +317,7 @@ export interface RecomputerDb {
 }
 
 /**
- * Opens or creates the file. Throws UnavailableError `sqlite.open` when it cannot be opened, is
+ * Opens or creates the file; one of schema 1 is brought to schema 2, in one transaction. Throws UnavailableError `sqlite.open` when it cannot be opened, is
  * damaged, or is in use; InvalidError `sqlite.version` when another version of Weir wrote it.
  */
 export function openRecomputerDb(file: string): RecomputerDb {
@@ -272,6 +334,8 @@ export function openRecomputerDb(file: string): RecomputerDb {
     const found = version === undefined ? 0 : numberOf(version, "user_version");
     if (found === 0) {
       db.exec(`BEGIN; ${schema} COMMIT`);
+    } else if (found === 1) {
+      db.exec(`BEGIN; ${from1} COMMIT`);
     } else if (found !== schemaVersion) {
       db.close();
       const text = `${file} has schema ${found}, this Weir reads ${schemaVersion}`;
