@@ -46,6 +46,28 @@ export interface ServerFacts {
   readonly outbox: Fill;
   readonly ring: Fill & { readonly pairsForgotten: number };
   readonly recomputer: { readonly connected: boolean; readonly silentMs: number };
+  /** Share of pairs kept now and by the gateway's own settings; null when it does not say. */
+  readonly sampling: {
+    readonly epsilon: number;
+    readonly own: number;
+    /** A signed order raised it. */
+    readonly ordered: boolean;
+  } | null;
+  /** Every reply waits for its verdict; null: it does not. */
+  readonly quarantine: {
+    readonly reason: string;
+    readonly sinceMs: number;
+    readonly held: number;
+    readonly passed: number;
+    readonly withheld: number;
+  } | null;
+  /** The last recheck of the ring; null: none. */
+  readonly recheck: {
+    readonly sinceMs: number;
+    readonly done: boolean;
+    readonly sent: number;
+    readonly lost: number;
+  } | null;
   readonly isolation: {
     readonly kind: "bubblewrap" | "unshare" | "remote" | "off";
     readonly detail: string;
@@ -129,8 +151,65 @@ export interface VerdictRow {
     readonly meanMargin: number;
     readonly maxMargin: number;
   } | null;
-  /** The mean margin above which this pair fails, nats; null when not known. */
+  /** The mean margin beyond what calibration expects of such a pair, nats; null when not known. */
   readonly limit: number | null;
+}
+
+export type StepWord = "raise-epsilon" | "recheck-ring" | "quarantine" | "shutdown";
+
+/** What stood at one time. Logs are natural. */
+export interface EvidencePoint {
+  readonly atMs: number;
+  readonly pairs: number;
+  readonly logE: number;
+  readonly logChange: number;
+}
+
+/** A step of the parties' ladder and the evidence from which it is taken, nats. */
+export interface RungView {
+  readonly step: StepWord;
+  readonly logE: number;
+  /** raise-epsilon only: the share of pairs to keep. */
+  readonly epsilon: number | null;
+}
+
+/** What has come together against one server, as one recomputer sees it. */
+export interface EvidenceView {
+  readonly server: string;
+  readonly recomputer: string;
+  readonly pairs: number;
+  readonly tokens: number;
+  /** Log e-value since the evidence began, and of a change at some time since. */
+  readonly logE: number;
+  readonly logEThreshold: number;
+  readonly logChange: number;
+  readonly logChangeThreshold: number;
+  /** Highest step that was ordered and not undone. */
+  readonly step: StepWord | "none";
+  /** All that were, mildest first. */
+  readonly steps: readonly StepWord[];
+  /** Rising; empty when the recomputer does not say. */
+  readonly ladder: readonly RungView[];
+  /** Each alone, strongest first. */
+  readonly detectors: readonly {
+    readonly id: string;
+    readonly title: string;
+    readonly logE: number;
+    readonly logChange: number;
+  }[];
+  readonly capacity: {
+    readonly tokens: number;
+    readonly bitsPerToken: number;
+    readonly upperBitsPerToken: number;
+    readonly upperBitsPerSecond: number;
+    readonly limitBitsPerToken: number;
+    /** null when the recomputer does not say. */
+    readonly limitBitsPerSecond: number | null;
+    /** The limits hold from this many audited tokens on; null when the recomputer does not say. */
+    readonly minTokens: number | null;
+  };
+  /** Since this observer started, oldest first, thinned to at most 240. */
+  readonly history: readonly EvidencePoint[];
 }
 
 /** One judged pair in the chart. */
@@ -158,10 +237,12 @@ export interface SiteStatus {
   readonly routers: readonly RouterView[];
   readonly recomputers: readonly RecomputerView[];
   readonly depots: readonly DepotView[];
+  /** In the order of `servers`; none for a server without audited pairs. */
+  readonly evidence: readonly EvidenceView[];
   /** Newest first, at most 60. */
   readonly verdicts: readonly VerdictRow[];
   readonly margins: {
-    /** The limit for an output of `tokens` tokens (the median of what is shown); null: not known. */
+    /** What is expected at most of an output of `tokens` tokens (the median of what is shown); null: not known. */
     readonly limit: { readonly nats: number; readonly tokens: number } | null;
     /** Points oldest first, at most 200 a server. */
     readonly series: readonly {

@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
+  evidence,
   gatewayStatus,
   recomputerStatus,
   routerStatus,
+  toldPolicy,
   verdict,
 } from "../../tests/path/page-scene.ts";
 import type { GatewayStatus, RecomputerStatus, RoleStatus } from "../format/status.ts";
@@ -160,7 +162,7 @@ test("feed: a role goes down -> unreachable since the first failure, last facts 
 
 test("feed: recent verdicts overlap between statuses -> each counts once, newest first", () => {
   const first = [verdict("g1", 1, 1000), verdict("g2", 2, 2000)];
-  const fail = verdict("g2", 3, 3000, { kind: "fail", findings: ["margin.mean"] });
+  const fail = verdict("g2", 3, 3000, { kind: "fail", findings: ["token.margin"] });
   let state = told(fresh(), judged({ recent: first }), 1);
   state = told(state, judged({ recent: [...first, fail] }), 2);
   state = told(told(state, serving("g1"), 2), serving("g2"), 2);
@@ -272,6 +274,70 @@ test("feed: what is simulated -> listed once, with everywhere it is so", () => {
     { what: "clock", where: ["site", "gateway/g2"] },
     { what: "power", where: ["gateway/g1", "gateway/g2"] },
   ]);
+});
+
+test("feed: nothing audited yet -> no evidence and no invented figures", () => {
+  assert.deepEqual(site(told(fresh(), judged({ evidence: [] }), 1)).evidence, []);
+  assert.deepEqual(site(told(fresh(), judged({}), 1)).evidence, []);
+});
+
+test("feed: evidence grows -> shown with its history, the ladder, the strongest test first", () => {
+  const tests = [
+    { id: "a", title: "A", logE: 1, logChange: 0 },
+    { id: "b", title: "B", logE: -5, logChange: 4 },
+  ];
+  let state = told(fresh(), judged({ evidence: [evidence("g2")] }), 1);
+  const more = evidence("g2", { pairs: 41, logE: 5.2, step: "raise-epsilon", detectors: tests });
+  state = told(state, judged({ evidence: [more] }), 2);
+  state = told(state, judged({ evidence: [more] }), 3);
+  const [shown, ...others] = site(state).evidence;
+  assert.deepEqual(others, []);
+  assert.equal(shown?.server, "g2");
+  assert.equal(shown.step, "raise-epsilon");
+  assert.deepEqual(shown.ladder, toldPolicy.ladder);
+  assert.equal(shown.capacity.minTokens, 10_000_000);
+  assert.deepEqual(
+    shown.detectors.map(({ id }) => id),
+    ["b", "a"],
+  );
+  assert.deepEqual(shown.history, [
+    { atMs: wall + 1, pairs: 40, logE: -0.9, logChange: -0.3 },
+    { atMs: wall + 2, pairs: 41, logE: 5.2, logChange: -0.3 },
+  ]);
+});
+
+test("feed: evidence about servers that nobody watches -> neither shown nor kept", () => {
+  const state = told(fresh(), judged({ evidence: [evidence("g9")] }), 1);
+  assert.deepEqual(site(state).evidence, []);
+  assert.equal(state.trails.size, 0);
+});
+
+test("feed: two recomputers weigh one server -> both stand, each with its own history", () => {
+  const both: Target[] = [...targets, { role: "recomputer", name: "r2" }];
+  let state = told(initialFeed(both, at(0)), judged({ evidence: [evidence("g1")] }), 1);
+  state = told(state, judged({ name: "r2", evidence: [evidence("g1", { logE: 3 })] }), 2);
+  assert.deepEqual(
+    site(state).evidence.map(({ recomputer, history }) => [recomputer, history[0]?.logE]),
+    [
+      ["r1", -0.9],
+      ["r2", 3],
+    ],
+  );
+});
+
+test("feed: quarantine -> counted in the headline, its figures kept", () => {
+  const quarantine = { digest: "q", reason: "r", sinceMs: wall, held: 3, passed: 5, withheld: 1 };
+  const recheck = { digest: "r", sinceMs: wall, done: false, sent: 12, lost: 1 };
+  const sampling = { epsilon: 1, own: 0.1, order: "d" };
+  let state = told(fresh(), serving("g1", { quarantine, recheck, sampling }), 1);
+  state = told(state, serving("g2", { quarantine: null, recheck: null }), 1);
+  const { headline, servers } = site(state);
+  assert.deepEqual(headline, { text: "1 server serving, 1 quarantined", level: "attention" });
+  const { facts } = servers[0] ?? {};
+  assert.deepEqual({ digest: "q", ...facts?.quarantine }, quarantine);
+  assert.deepEqual({ digest: "r", ...facts?.recheck }, recheck);
+  assert.deepEqual(facts?.sampling, { epsilon: 1, own: 0.1, ordered: true });
+  assert.equal(servers[1]?.facts?.sampling, null);
 });
 
 test("feed: an event does not change the state it came upon", () => {

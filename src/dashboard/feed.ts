@@ -6,6 +6,7 @@ import { assert } from "../base/assert.ts";
 import type { RecomputerStatus, RoleStatus } from "../format/status.ts";
 import type { Reach, VerdictRow } from "./document.ts";
 import type { WatchedRole } from "./read.ts";
+import { addToTrails, type Trails } from "./trail.ts";
 
 /** Rates are means over the last this many milliseconds of counters. */
 export const rateWindowMs = 10_000;
@@ -49,6 +50,8 @@ export interface FeedState {
   readonly roles: ReadonlyMap<string, RoleState>;
   /** Newest first. */
   readonly verdicts: readonly VerdictRow[];
+  /** How evidence moved since this observer started. */
+  readonly trails: Trails;
 }
 
 export type FeedEvent =
@@ -70,7 +73,7 @@ export function initialFeed(targets: readonly Target[], now: Moment): FeedState 
     roles.set(targetKey(target), { target, reach, status: null, samples: [], rates: [] });
   }
   assert(roles.size === targets.length, "each watched role is named once");
-  return { roles, verdicts: [] };
+  return { roles, verdicts: [], trails: new Map() };
 }
 
 /** Mean tokens per second over the samples, or null when there are too few to tell. */
@@ -92,7 +95,7 @@ function newestFirst(a: VerdictRow, b: VerdictRow): number {
   return b.atMs - a.atMs || (a.tag < b.tag ? 1 : a.tag > b.tag ? -1 : 0);
 }
 
-/** meanMax + meanSpread / sqrt(tokens), spec/whitelist.md#calibration; nats. */
+/** meanMax + meanSpread / sqrt(tokens), spec/verdict.md section 4; nats. */
 export function marginLimit(status: RecomputerStatus, tokens: number): number | null {
   if (status.marginLimit === undefined || tokens < 1) return null;
   return status.marginLimit.meanMax + status.marginLimit.meanSpread / Math.sqrt(tokens);
@@ -149,7 +152,9 @@ export function reduceFeed(state: FeedState, event: FeedEvent): FeedState {
     return { ...state, roles };
   }
   roles.set(event.key, onStatus(role, event.status, event.now));
-  const verdicts =
-    event.status.role === "recomputer" ? addVerdicts(state.verdicts, event.status) : state.verdicts;
-  return { roles, verdicts };
+  if (event.status.role !== "recomputer") return { ...state, roles };
+  const verdicts = addVerdicts(state.verdicts, event.status);
+  const watched = (name: string): boolean => roles.has(targetKey({ role: "gateway", name }));
+  const trails = addToTrails(state.trails, event.status, watched, event.now.wallMs);
+  return { roles, verdicts, trails };
 }

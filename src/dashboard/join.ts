@@ -12,6 +12,7 @@ import type {
   VerdictRow,
 } from "./document.ts";
 import { marginLimit, targetKey, tokenRate, type FeedState, type RoleState } from "./feed.ts";
+import { evidenceOf, standing } from "./join-evidence.ts";
 import { alarmTitle, headline } from "./words.ts";
 
 const rowsMax = 60;
@@ -50,6 +51,7 @@ function serverFacts(status: GatewayStatus): ServerFacts {
     outbox: { used: outbox.waiting, capacity: outbox.capacity },
     ring: { used: ring.bytes, capacity: ring.capacity, pairsForgotten: ring.pairsForgotten },
     recomputer: status.recomputer,
+    ...standing(status),
     isolation: status.isolation,
   };
 }
@@ -224,6 +226,7 @@ export function joinSite(
     routers: of("router").map(routerView),
     recomputers: of("recomputer").map(recomputerView),
     depots: of("depot").map(depotView),
+    evidence: evidenceOf(names, recomputers, state.trails),
     verdicts: state.verdicts.slice(0, rowsMax),
     margins: marginsOf(names, recomputers, state.verdicts),
     simulated: simulatedOf(simulated, roles),

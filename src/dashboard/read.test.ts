@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import {
   depotStatus,
+  evidence,
   failAlarm,
   gatewayStatus,
   recomputerStatus,
@@ -12,7 +13,8 @@ import {
 import { InvalidError } from "../base/assert.ts";
 import { limits } from "../base/limits.ts";
 import type { RoleStatus } from "../format/status.ts";
-import { listMax, readRoleStatus, textMax } from "./read.ts";
+import { listMax, textMax } from "./part.ts";
+import { readRoleStatus } from "./read.ts";
 
 const bytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
@@ -21,7 +23,14 @@ const honest: RoleStatus[] = [
     halted: { digest: "d", reason: "r", sinceMs: 1 },
     alarms: [failAlarm("g1", 5)],
   }),
+  gatewayStatus("g2", {
+    sampling: { epsilon: 1, own: 0.1, order: "d" },
+    quarantine: { digest: "q", reason: "r", sinceMs: 1, held: 3, passed: 5, withheld: 1 },
+    recheck: { digest: "r", sinceMs: 1, done: false, sent: 12, lost: 1 },
+  }),
+  gatewayStatus("g3", { quarantine: null, recheck: null }),
   recomputerStatus({
+    evidence: [evidence("g1"), evidence("g2", { step: "shutdown", steps: ["shutdown"] })],
     recent: [
       verdict("g1", 1, 1),
       verdict("g1", 2, 2, { kind: "fail", findings: ["seed.law"], scores: null }),
@@ -44,13 +53,52 @@ test("readRoleStatus: fields that nobody knows -> ignored", () => {
 test("readRoleStatus: an older recomputer without the optional fields -> read", () => {
   const older: Record<string, unknown> = { ...recomputerStatus() };
   delete older["marginLimit"];
+  delete older["policy"];
   assert.deepEqual(readRoleStatus(bytes(older)), older);
+});
+
+const optional = new Set([
+  ...["judgedByGateway", "marginLimit", "evidence", "policy"],
+  ...["sampling", "quarantine", "recheck"],
+]);
+
+/** The document with the value at `path` replaced. */
+function changed(document: unknown, path: readonly string[], value: unknown): unknown {
+  const [key, ...rest] = path;
+  if (key === undefined) return value;
+  const copy: unknown = structuredClone(document);
+  const fields = new Map(Object.entries(copy as object));
+  fields.set(key, changed(fields.get(key), rest, value));
+  return Array.isArray(copy) ? [...fields.values()] : Object.fromEntries(fields);
+}
+
+test("readRoleStatus: evidence, policy or standing orders of the wrong shape -> refused, naming it", () => {
+  const broken: readonly (readonly [number, string[], unknown, string])[] = [
+    [3, ["evidence"], {}, "evidence"],
+    [3, ["evidence", "0", "logE"], null, "logE"],
+    [3, ["evidence", "0", "step"], "explode", "step"],
+    [3, ["evidence", "1", "steps", "0"], "explode", "steps[0]"],
+    [3, ["evidence", "0", "detectors", "1", "logChange"], "9", "detectors[1].logChange"],
+    [3, ["evidence", "0", "capacity", "tokens"], -1, "capacity.tokens"],
+    [3, ["policy", "ladder", "0", "epsilon"], "1", "ladder[0].epsilon"],
+    [3, ["policy", "capacity", "minTokens"], 0.5, "minTokens"],
+    [1, ["sampling", "epsilon"], "x", "epsilon"],
+    [1, ["quarantine", "held"], 1.5, "held"],
+    [1, ["recheck", "done"], 1, "done"],
+  ];
+  for (const [index, path, value, named] of broken) {
+    assert.throws(
+      () => readRoleStatus(bytes(changed(honest[index], path, value))),
+      (error) => error instanceof InvalidError && error.message.includes(named),
+      path.join("."),
+    );
+  }
 });
 
 test("readRoleStatus: any field missing or of the wrong type -> refused, naming it", () => {
   for (const status of honest) {
     for (const key of Object.keys(status)) {
-      if (key === "judgedByGateway" || key === "marginLimit") continue;
+      if (optional.has(key)) continue;
       for (const bad of [undefined, 7.5, [], "x"]) {
         const sent = { ...status, [key]: bad };
         const fits = typeof bad === typeof status[key as keyof RoleStatus];

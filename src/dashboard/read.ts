@@ -17,100 +17,10 @@ import type {
   VerdictSummary,
 } from "../format/status.ts";
 import { hardFindings, softFindings, type Scores } from "../format/verdict.ts";
-
-/** Longest text kept of a field; the rest is replaced by an ellipsis. */
-export const textMax = 400;
-/** Most entries kept of a list; of `recent` and `alarms` the newest. */
-export const listMax = 200;
+import { Part } from "./part.ts";
+import { readEvidence, readPolicy, readStanding } from "./read-evidence.ts";
 
 const findingIds = [...hardFindings, ...softFindings];
-
-function wrong(path: string, wanted: string): never {
-  throw new InvalidError("status.shape", `${path} must be ${wanted}`);
-}
-
-/** An object whose fields are read by name; errors carry the path. */
-class Part {
-  readonly #object: object;
-  readonly path: string;
-
-  constructor(value: unknown, path: string) {
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      wrong(path, "an object");
-    }
-    this.#object = value;
-    this.path = path;
-  }
-
-  /** The field's own value; never one of a prototype. */
-  get(key: string): unknown {
-    return Object.getOwnPropertyDescriptor(this.#object, key)?.value;
-  }
-
-  at(key: string): string {
-    return `${this.path}.${key}`;
-  }
-
-  text(key: string, max = textMax): string {
-    const value = this.get(key);
-    if (typeof value !== "string") wrong(this.at(key), "a string");
-    const whole = value.toWellFormed();
-    return whole.length <= max ? whole : `${whole.slice(0, max - 1).toWellFormed()}…`;
-  }
-
-  number(key: string): number {
-    const value = this.get(key);
-    if (typeof value !== "number" || !Number.isFinite(value)) wrong(this.at(key), "a number");
-    return value;
-  }
-
-  count(key: string): number {
-    const value = this.number(key);
-    return Number.isSafeInteger(value) && value >= 0 ? value : wrong(this.at(key), "a count");
-  }
-
-  flag(key: string): boolean {
-    const value = this.get(key);
-    return typeof value === "boolean" ? value : wrong(this.at(key), "true or false");
-  }
-
-  oneOf<T extends string>(key: string, allowed: readonly T[]): T {
-    const value = this.get(key);
-    const found = allowed.find((candidate) => candidate === value);
-    return found ?? wrong(this.at(key), `one of ${allowed.join(", ")}`);
-  }
-
-  part(key: string): Part {
-    return new Part(this.get(key), this.at(key));
-  }
-
-  /** Null when the field is null. */
-  maybe(key: string): Part | null {
-    return this.get(key) === null ? null : this.part(key);
-  }
-
-  /** Undefined when the field is absent. */
-  optional(key: string): Part | undefined {
-    return this.get(key) === undefined ? undefined : this.part(key);
-  }
-
-  list(key: string): readonly unknown[] {
-    const value = this.get(key);
-    return Array.isArray(value) ? value : wrong(this.at(key), "a list");
-  }
-
-  /** The last `listMax` entries as objects. */
-  parts(key: string): Part[] {
-    const list = this.list(key).slice(-listMax);
-    return list.map((entry, i) => new Part(entry, `${this.at(key)}[${i}]`));
-  }
-
-  texts(key: string): string[] {
-    return this.list(key)
-      .slice(-listMax)
-      .map((entry, i) => new Part({ entry }, `${this.at(key)}[${i}]`).text("entry"));
-  }
-}
 
 function readAlarm(from: Part): Alarm {
   return {
@@ -181,6 +91,7 @@ function readGateway(from: Part): GatewayStatus {
       connected: recomputer.flag("connected"),
       silentMs: recomputer.number("silentMs"),
     },
+    ...readStanding(from),
     isolation: readIsolation(from.part("isolation")),
     simulated: from.texts("simulated"),
     alarms: from.parts("alarms").map(readAlarm),
@@ -198,15 +109,12 @@ function readScores(from: Part | null): Scores | null {
 }
 
 function readVerdict(from: Part): VerdictSummary {
-  const findings = from.list("findings").slice(0, findingIds.length);
   return {
     tag: from.text("tag", limits.name),
     gateway: from.text("gateway", limits.name),
     atMs: from.count("atMs"),
     kind: from.oneOf("kind", ["pass", "fail", "unable"]),
-    findings: findings.map((id, i) =>
-      new Part({ id }, `${from.path}.findings[${i}]`).oneOf("id", findingIds),
-    ),
+    findings: from.oneOfEach("findings", findingIds),
     scores: readScores(from.maybe("scores")),
   };
 }
@@ -249,6 +157,8 @@ function readRecomputer(from: Part): RecomputerStatus {
     tokens: from.count("tokens"),
     msPerToken: from.number("msPerToken"),
     ...readOptional(from),
+    ...readEvidence(from),
+    ...readPolicy(from),
     recent: from.parts("recent").map(readVerdict),
     alarms: from.parts("alarms").map(readAlarm),
     simulated: from.texts("simulated"),

@@ -22,6 +22,19 @@ const titles: Readonly<Record<string, string>> = {
   "power.stuck": "A server's power cannot be cut",
   power: "A server's power was cut",
   "gateway.halted": "A server was switched off by order",
+  "gateway.quarantined": "A server's replies are held until they have passed",
+  "gateway.away": "A gateway has gone silent towards the recomputer",
+  "evidence.raise-epsilon": "Evidence against a server: more of its replies are recomputed",
+  "evidence.recheck-ring": "Evidence against a server: everything on record is recomputed",
+  "evidence.quarantine": "Evidence against a server: its replies wait until they have passed",
+  "evidence.released": "An operator ended a step that evidence had led to",
+  evidence: "Evidence against a server",
+  "release.refused": "An operator's release was not believed",
+  release: "A release needs attention",
+  "epoch.conflict": "A gateway contradicts itself",
+  epoch: "A gateway contradicts itself",
+  "proof-request.changed": "A gateway contradicts itself",
+  recovery: "Some replies can no longer be proven",
   "gateway.rng": "A gateway's random numbers failed their health test",
   gateway: "A gateway needs attention",
   "server.restarted": "A server was switched off and on again",
@@ -54,6 +67,7 @@ const states = [
   "uploading",
   "connecting",
   "off",
+  "quarantined",
   "killed",
   "halted",
   "unreachable",
@@ -74,6 +88,7 @@ function stateOf(server: ServerView): State {
     case "HALTED":
       return "halted";
     case "SERVING":
+      if (server.facts.quarantine !== null) return "quarantined";
       if (server.facts.draining) return "draining";
       return server.facts.ready ? "serving" : "getting ready";
   }
@@ -88,7 +103,7 @@ function sentence(counts: readonly { state: State; count: number }[]): string {
     .join(", ");
 }
 
-const troubled: readonly State[] = ["killed", "halted", "unreachable"];
+const troubled: readonly State[] = ["quarantined", "killed", "halted", "unreachable"];
 const waiting: readonly State[] = ["connecting", "uploading", "getting ready", "off", "draining"];
 
 /** "3 servers serving, 1 halted", and how worried to be. */

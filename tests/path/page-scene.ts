@@ -7,10 +7,13 @@ import { serveObservers, type Observed } from "../../src/adapter/observe.ts";
 import { createAuthority, issue, type PemPair } from "../../src/adapter/pki.ts";
 import { listenTls, type Listener, type TlsIdentity } from "../../src/adapter/tls.ts";
 import type { WatchedTarget } from "../../src/bin/dashboard.ts";
+import { defaultPolicy, ladderOf } from "../../src/format/policy.ts";
+import { fleetBudget } from "../../src/verification/fleet.ts";
 import type { WatchedRole } from "../../src/dashboard/read.ts";
 import type {
   Alarm,
   DepotStatus,
+  GatewayEvidence,
   GatewayStatus,
   RecomputerStatus,
   RoleStatus,
@@ -64,6 +67,43 @@ export function verdict(
   };
 }
 
+const fleetLogE = fleetBudget(defaultPolicy.fleet).logE;
+/** As a recomputer tells the default policy. */
+export const toldPolicy = {
+  ladder: ladderOf(defaultPolicy, fleetLogE),
+  capacity: defaultPolicy.capacity,
+};
+
+/** Evidence of an honest server of which 40 pairs were audited; `more` says what is different. */
+export function evidence(gateway: string, more: Partial<GatewayEvidence> = {}): GatewayEvidence {
+  const detector = (id: string, title: string): GatewayEvidence["detectors"][number] => {
+    return { id, title, logE: -1.1, logChange: -0.4 };
+  };
+  return {
+    gateway,
+    pairs: 40,
+    tokens: 3840,
+    logE: -0.9,
+    logEThreshold: fleetLogE,
+    logChange: -0.3,
+    logChangeThreshold: fleetLogE,
+    step: "none",
+    steps: [],
+    detectors: [
+      detector("margin", "how far the tokens lie from the recomputed draw"),
+      detector("mismatch", "share of tokens that differ from the recomputed draw"),
+    ],
+    capacity: {
+      tokens: 3840,
+      bitsPerToken: 0.012,
+      upperBitsPerToken: 5.2,
+      upperBitsPerSecond: 740,
+      limitBitsPerToken: defaultPolicy.capacity.bitsPerToken,
+    },
+    ...more,
+  };
+}
+
 export function recomputerStatus(more: Partial<RecomputerStatus> = {}): RecomputerStatus {
   return {
     role: "recomputer",
@@ -74,6 +114,7 @@ export function recomputerStatus(more: Partial<RecomputerStatus> = {}): Recomput
     tokens: 0,
     msPerToken: 0.42,
     marginLimit: { meanMax: 0.012, meanSpread: 0.14 },
+    policy: toldPolicy,
     recent: [],
     alarms: [],
     simulated: [],
@@ -98,7 +139,7 @@ export function failAlarm(gateway: string, atMs: number): Alarm {
     severity: "critical",
     kind: "verdict.fail",
     subject: `gateway/${gateway}`,
-    text: "Mean margin 0.214 nats over 96 tokens; the limit is 0.026. A shutdown order was sent.",
+    text: `pair ${gateway}.0000010000000007 failed: token.margin: token 31 lies 3 nats below`,
   };
 }
 

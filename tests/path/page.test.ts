@@ -9,6 +9,7 @@ import { startDashboard, type Dashboard } from "../../src/bin/dashboard.ts";
 import type { RoleStatus } from "../../src/format/status.ts";
 import {
   depotStatus,
+  evidence,
   failAlarm,
   gatewayStatus,
   recomputerStatus,
@@ -179,10 +180,11 @@ test(
     const nowMs = Date.now();
     const fail = verdict("g1", 7, nowMs, {
       kind: "fail",
-      findings: ["margin.mean"],
+      findings: ["token.margin"],
       scores: { tokens: 96, mismatches: 30, meanMargin: 0.214, maxMargin: 3 },
     });
-    const recent = [verdict("g1", 6, nowMs - 1000), fail];
+    const noted = verdict("g1", 6, nowMs - 1000, { findings: ["margin.mean"] });
+    const recent = [noted, fail];
     const recomputer = scene.role("recomputer/r1");
     recomputer.say(recomputerStatus({ recent, alarms: [failAlarm("g1", nowMs)] }));
     await shows(page, "#alarms li", "A server's output failed verification");
@@ -190,7 +192,8 @@ test(
     await page
       .locator('#announce[role="alert"]', { hasText: "New alarm" })
       .waitFor({ state: "attached" });
-    await shows(page, "#verdicts tr", /Failg1\.0000010000000007.*0\.214 of 0\.026margin\.mean/);
+    await shows(page, "#verdicts tr", /Failg1\.0000010000000007.*0\.214 of 0\.026token\.margin/);
+    await shows(page, "#verdicts tr", /Passg1\.0000010000000006.*noted: margin\.mean/);
     await shows(page, `${card("g1")} .mark-text`, "Last 2 verdicts: 1 passed, 1 failed");
     await page.locator("#chart canvas").waitFor();
     await page.locator('#chart[aria-label*="2 checked pairs"][aria-label*="1 failed"]').waitFor();
@@ -266,6 +269,57 @@ test(
   },
 );
 
+test(
+  "page: evidence grows step by step -> odds, ladder, tests, capacity and what was done, in words",
+  { skip },
+  async (t) => {
+    const calm = [gatewayStatus("g1"), gatewayStatus("g2")];
+    const { scene, page, faults } = await stage(t, [...calm, ...others]);
+    await shows(page, "#evidence-empty", "No pair has been audited yet");
+    const recomputer = scene.role("recomputer/r1");
+    recomputer.say(recomputerStatus({ evidence: [evidence("g2")] }));
+    const card = '#evidence > li:has(h3:text-is("g2"))';
+    await shows(page, card, "Evidence that g2 is not running the agreed model:none");
+    await shows(page, card, "From 40 audited pairs, 3,840 tokens");
+    await shows(page, card, "50,000,000 to 1 with a probability of at most 1 in 25,000,000");
+    await shows(page, '#evidence > li:has(h3:text-is("g1"))', "No pair of this server");
+    await page.locator("#trail-chart canvas").waitFor();
+
+    const grown = evidence("g2", {
+      ...{ pairs: 900, logE: 3.71, logChange: 12.4 },
+      ...{ step: "quarantine", steps: ["raise-epsilon", "recheck-ring", "quarantine"] },
+      detectors: [{ id: "margin", title: "how far it is", logE: 2, logChange: 14 }],
+    });
+    recomputer.say(recomputerStatus({ evidence: [grown] }));
+    scene.role("gateway/g2").say(
+      gatewayStatus("g2", {
+        sampling: { epsilon: 1, own: 0.1, order: "a" },
+        recheck: { digest: "b", sinceMs: 1, done: false, sent: 312, lost: 4 },
+        quarantine: { digest: "c", reason: "why", sinceMs: 1, held: 3, passed: 120, withheld: 2 },
+      }),
+    );
+    await shows(page, `${card} .badge`, "Quarantined");
+    await shows(page, `${card} .claim-figure`, "240,000 to 1");
+    await shows(page, `${card} .measure`, /Since its evidence began41 to 1/);
+    await shows(page, `${card} .measure`, /Since it changed, if it did240,000 to 1/);
+    await shows(page, `${card} .measure`, /how far it is1,200,000 to 1/);
+    await shows(page, `${card} .rung[data-taken=true]`, "Replies are held");
+    assert.equal(await page.locator(`${card} .rung[data-taken=true]`).count(), 3);
+    await shows(page, `${card} .done`, "3 wait now, 120 passed and went out, 2 were withheld");
+    await shows(
+      page,
+      `${card} .done`,
+      "312 pairs sent to the recomputer so far, 4 no longer whole",
+    );
+    await shows(page, `${card} .done`, "Every reply is kept for recomputation by order");
+    await shows(page, card, /at most 5\.2\. The parties allow 0\.2, counted from 10,000,000/);
+    await shows(page, card, "internet needs about 6 Mb/s per peer, 8,100 times as much");
+    await page.locator('#trail-chart[aria-label*="g2 240,000 to 1"]').waitFor();
+    await shows(page, "h1", "1 server serving, 1 quarantined");
+    assert.deepEqual(faults, []);
+  },
+);
+
 const hostile = `<script>alert(1)</script><img src=x onerror="alert(2)">\u202e${"W".repeat(300)}`;
 
 function hostileRoles(): RoleStatus[] {
@@ -287,6 +341,13 @@ function hostileRoles(): RoleStatus[] {
     }),
     gatewayStatus("g2", { mode: "UPLOAD", upload: { bitsForwarded: 9e15, bitsTotal: 1 } }),
     recomputerStatus({
+      evidence: [
+        evidence("g1", {
+          ...{ pairs: 9e15, tokens: 9e15, logE: 1e308, logChange: -1e308, logEThreshold: -1e308 },
+          detectors: [{ id: tag, title: hostile, logE: 1e308, logChange: -1e308 }],
+        }),
+        evidence("g2", { logE: 3.3, logEThreshold: 1e308 }),
+      ],
       recent: [
         verdict("g1", 1, 9e15, { tag, gateway: tag }),
         verdict("g1", 2, 1, {
@@ -309,6 +370,9 @@ test(
     await shows(page, "#simulated", "<script>alert(1)</script>");
     await shows(page, card("g1"), 'onerror="alert(2)"');
     await shows(page, "#verdicts tr", "token.outside-support");
+    await page.locator("#evidence summary").first().click();
+    await shows(page, "#evidence > li .tests", "<script>alert(1)</script>");
+    await page.locator("#trail-chart canvas").waitFor();
     assert.equal(await page.locator("body script, main img").count(), 0);
     assert.equal(await overflow(page), 0);
     await page.setViewportSize({ width: 1280, height: 800 });
@@ -327,9 +391,13 @@ test("page: a phone of 360 px, in each state -> no horizontal scroll", { skip },
   assert.equal(await overflow(page), 0);
   const recent = Array.from({ length: 40 }, (_, i) => verdict("g1", i, Date.now() - 1000 * i));
   const halted = { digest: "d", reason: "verdict FAIL", sinceMs: Date.now() };
-  scene
-    .role("recomputer/r1")
-    .say(recomputerStatus({ recent, alarms: [failAlarm("g1", Date.now())] }));
+  scene.role("recomputer/r1").say(
+    recomputerStatus({
+      recent,
+      evidence: [evidence("g1", { logE: 31 }), evidence("g2")],
+      alarms: [failAlarm("g1", Date.now())],
+    }),
+  );
   scene.role("gateway/g1").say(gatewayStatus("g1", { halted }));
   await shows(page, "h1", "1 server serving, 1 halted");
   await page.locator("#chart canvas").waitFor();

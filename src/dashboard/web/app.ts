@@ -2,6 +2,8 @@
 import type { SiteStatus } from "../document.ts";
 import { MarginChart } from "./chart.ts";
 import { byId, say, show } from "./dom.ts";
+import { EvidenceChart } from "./evidence-chart.ts";
+import { evidenceSection } from "./evidence.ts";
 import { ago } from "./say.ts";
 import { alarmSection, heroSection, roleSection, simulatedSection } from "./sections.ts";
 import { cardList } from "./servers.ts";
@@ -20,9 +22,11 @@ function siteNow(): number {
 
 const cards = cardList(byId("servers"), siteNow);
 const chart = new MarginChart();
+const trail = new EvidenceChart();
 const sections = [
   heroSection(),
   alarmSection(siteNow, draw),
+  evidenceSection(),
   verdictSection(siteNow, draw),
   logSection(),
   roleSection(siteNow),
@@ -35,6 +39,7 @@ function draw(): void {
   show(byId("servers-empty"), site.servers.length === 0);
   say(byId("servers-empty"), "No server is watched.");
   cards.show(site.servers);
+  trail.show(site);
   chart.show(site.margins);
 }
 

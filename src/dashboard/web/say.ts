@@ -68,9 +68,9 @@ function inRange(atMs: number): boolean {
   return Math.abs(atMs) <= 8.64e15;
 }
 
-/** 1 pair, 2 pairs */
-export function plural(value: number, noun: string): string {
-  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+/** 1 pair, 2 pairs; `many` where an s does not do. */
+export function plural(value: number, noun: string, many = `${noun}s`): string {
+  return `${count(value)} ${value === 1 ? noun : many}`;
 }
 
 /** "g1", "g1 and g2", "g1, g2 and g3" */

@@ -21,6 +21,7 @@ function modeBadge(facts: ServerFacts): Badge {
     case "HALTED":
       return { word: "Halted", icon: "stop", tone: "bad" };
     case "SERVING":
+      if (facts.quarantine !== null) return { word: "Quarantined", icon: "warning", tone: "warn" };
       if (facts.draining) return { word: "Draining", icon: "ring", tone: "busy" };
       if (!facts.ready) return { word: "Getting ready", icon: "ring", tone: "busy" };
       return { word: "Serving", icon: "check", tone: "good" };
@@ -48,6 +49,10 @@ function explain(server: ServerView, nowMs: number): string {
   }
   if (facts?.mode === "KILLED") {
     return `Power was cut: ${sentence(facts.lastKillReason || "no reason given")}`;
+  }
+  if (facts?.mode === "SERVING" && facts.quarantine !== null) {
+    const why = sentence(facts.quarantine.reason);
+    return `Every reply waits until the recomputer has passed it (${plural(facts.quarantine.held, "reply", "replies")} now): ${why}`;
   }
   if (facts?.mode === "SERVING" && facts.draining) {
     return "Finishing what it has before a power cycle; new requests go to the others.";
@@ -242,6 +247,12 @@ function checkNote(server: ServerView): string {
   return notes.join(", ");
 }
 
+function sampledNote({ facts }: ServerView, share: number): string {
+  const sampling = facts?.sampling ?? null;
+  if (sampling?.ordered === true) return `${figure(100 * sampling.epsilon)} % now, by order`;
+  return share === 0 ? "" : `${figure(share)} % of pairs`;
+}
+
 function fillStats(card: CardParts, server: ServerView): void {
   const { facts, checks } = server;
   const pairs = facts?.pairs;
@@ -252,7 +263,7 @@ function fillStats(card: CardParts, server: ServerView): void {
   );
   say(card.sampled.value, pairs === undefined ? "–" : count(pairs.sampled));
   const share = pairs === undefined ? 0 : percent(pairs.sampled, pairs.logged);
-  say(card.sampled.note, share === 0 ? "" : `${figure(share)} % of pairs`);
+  say(card.sampled.note, sampledNote(server, share));
   say(card.checked.value, count(checks.pass + checks.fail));
   say(card.checked.note, checkNote(server));
   card.checked.root.dataset["bad"] = String(checks.fail > 0);

@@ -67,6 +67,12 @@ function makeVerdict(): {
   return { root, mark, shape, word, tag, server, margin, limit, findings, when };
 }
 
+/** A finding that did not fail its pair is only noted. */
+function findingsText({ findings, kind }: VerdictRow): string {
+  if (findings.length === 0) return "none";
+  return kind === "pass" ? `noted: ${findings.join(", ")}` : findings.join(", ");
+}
+
 /** Verdicts, newest first. */
 export function verdictSection(now: Now, redraw: () => void): Render {
   const list = new List(
@@ -84,11 +90,12 @@ export function verdictSection(now: Now, redraw: () => void): Render {
       const { scores, limit } = verdict;
       say(view.margin, scores === null ? "not scored" : nats(scores.meanMargin));
       say(view.limit, limit === null ? "" : ` of ${nats(limit)}`);
+      view.limit.title = "what an honest output of this length is expected to stay below";
       if (scores !== null) {
         const off = `${plural(scores.mismatches, "token")} of ${count(scores.tokens)} drawn differently`;
         view.margin.title = `${off}, largest margin ${nats(scores.maxMargin)} nats`;
       }
-      say(view.findings, verdict.findings.length === 0 ? "none" : verdict.findings.join(", "));
+      say(view.findings, findingsText(verdict));
       view.findings.dataset["none"] = String(verdict.findings.length === 0);
       say(view.when, ago(verdict.atMs, now()));
       view.when.title = `${moment(verdict.atMs)}, by ${verdict.recomputer}`;
