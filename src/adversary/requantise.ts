@@ -53,7 +53,7 @@ function roundHalfEven(value: number): number {
 }
 
 /** The weights of an F32, F16 or BF16 tensor. Throws InvalidError `requantise.type` on other types. */
-function toFloats({ name, type, data }: GgufTensor): Float32Array {
+export function toFloats({ name, type, data }: GgufTensor): Float32Array {
   const view = new DataView(data.buffer, data.byteOffset, data.length);
   if (type === "F32") {
     return Float32Array.from({ length: data.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
@@ -74,13 +74,15 @@ function toFloats({ name, type, data }: GgufTensor): Float32Array {
   throw new InvalidError("requantise.type", `tensor ${name} is ${type}, not F32, F16 or BF16`);
 }
 
-function toF32(weights: Float32Array): Uint8Array {
+/** As F32, little-endian. */
+export function toF32(weights: Float32Array): Uint8Array {
   const out = new DataView(new ArrayBuffer(4 * weights.length));
   for (const [i, weight] of weights.entries()) out.setFloat32(4 * i, weight, true);
   return new Uint8Array(out.buffer);
 }
 
-function toF16(weights: Float32Array): Uint8Array {
+/** As F16, rounded to the nearest, ties to even. */
+export function toF16(weights: Float32Array): Uint8Array {
   const out = new DataView(new ArrayBuffer(2 * weights.length));
   for (const [i, weight] of weights.entries()) out.setUint16(2 * i, numberToHalf(weight), true);
   return new Uint8Array(out.buffer);
@@ -210,18 +212,18 @@ function takeFactors(parts: Map<string, GgufTensor>, base: GgufTensor) {
 }
 
 /**
- * The model with a LoRA adapter merged in, W + (alpha / rank) B A, all matrices in F16.
+ * The model with a LoRA adapter merged in, W + strength (alpha / rank) B A, all matrices in F16.
  * `adapter` is a llama.cpp adapter file: for tensor T of [in, out], T.lora_a is [in, rank] and T.lora_b
  * is [rank, out]. Source: Hu et al. 2021, equation 3, and llama-adapter.cpp for names and scale.
  * Throws InvalidError `gguf.*`, `requantise.type` or `lora.*` (metadata, shape, unused tensors).
  */
-export function mergeLora(gguf: Uint8Array, adapter: Uint8Array): Uint8Array {
+export function mergeLora(gguf: Uint8Array, adapter: Uint8Array, strength = 1): Uint8Array {
   const { metadata, tensors } = parseGguf(gguf);
   const { alpha, parts } = parseAdapter(adapter);
   const merged = tensors.map((tensor) => {
     const weights = toFloats(tensor);
     const factors = takeFactors(parts, tensor);
-    if (factors !== undefined) addProduct(weights, factors, alpha);
+    if (factors !== undefined) addProduct(weights, factors, strength * alpha);
     return encode(tensor, weights, "F16");
   });
   for (const name of parts.keys()) {

@@ -8,7 +8,6 @@
 import { InvalidError, UnavailableError } from "../base/assert.ts";
 import type { Logger } from "../base/report.ts";
 import { frameType, type Frame } from "../format/link.ts";
-import { drawToken } from "../format/noise.ts";
 import type { Prompt } from "../format/pair.ts";
 import {
   decodeGenerate,
@@ -22,7 +21,8 @@ import {
 } from "../format/server-link.ts";
 import type { Wire } from "../format/wire.ts";
 import type { Engine } from "./engine.port.ts";
-import { fits, generate, type Draw, type GenerateRequest } from "./generate.ts";
+import { fits, type Draw, type GenerateRequest } from "./generate.ts";
+import { serveJob, type Job, type JobSink, type Serve } from "./job.ts";
 import { WeightsLoad } from "./load.ts";
 import type { WeightsStore } from "./weights.port.ts";
 
@@ -38,6 +38,8 @@ export interface AgentHooks {
   readonly engine?: (engine: Engine) => Engine;
   /** Changes a request before it runs: its prompt ids or its parameters. */
   readonly request?: (request: GenerateRequest, tag: bigint) => GenerateRequest;
+  /** Answers a whole request; `honest` answers it as it should be, or with the deviations given. */
+  readonly serve?: (job: Job, honest: Serve) => Promise<void>;
 }
 
 export interface AgentOptions {
@@ -51,8 +53,9 @@ export interface AgentOptions {
   readonly hooks?: AgentHooks;
 }
 
-interface Job {
+interface Waiting {
   readonly tag: bigint;
+  readonly prompt: Prompt;
   readonly request: GenerateRequest;
   cancelled: boolean;
 }
@@ -77,8 +80,8 @@ class Agent {
   #starting: Promise<void> | null = null;
   #engine: Engine | null = null;
   #running = 0;
-  readonly #jobs = new Map<bigint, Job>();
-  readonly #queue: Job[] = [];
+  readonly #jobs = new Map<bigint, Waiting>();
+  readonly #queue: Waiting[] = [];
   #stopped = false;
 
   constructor(options: AgentOptions) {
@@ -161,7 +164,7 @@ class Agent {
       this.#fail(tag, "prompt-too-long");
       return;
     }
-    const job: Job = { tag, request, cancelled: false };
+    const job: Waiting = { tag, prompt: input.prompt, request, cancelled: false };
     if (this.#running < engine.parallel) {
       this.#launch(engine, job);
     } else if (this.#queue.length < this.#o.queueMax) {
@@ -183,7 +186,7 @@ class Agent {
     }
   }
 
-  #launch(engine: Engine, job: Job): void {
+  #launch(engine: Engine, job: Waiting): void {
     this.#running++;
     this.#jobs.set(job.tag, job);
     void this.#run(engine, job).then(() => {
@@ -195,34 +198,39 @@ class Agent {
   }
 
   /** Never rejects on what the world does; a bug passes through and ends the process. */
-  async #run(engine: Engine, job: Job): Promise<void> {
-    const { wire, logger } = this.#o;
-    const cancelled = (): boolean => job.cancelled || this.#stopped;
+  async #run(engine: Engine, waiting: Waiting): Promise<void> {
+    const { tag, prompt, request } = waiting;
+    const cancelled = (): boolean => waiting.cancelled || this.#stopped;
+    const job: Job = { tag, prompt, request, engine, sink: this.#sinkOf(tag), cancelled };
+    const { serve, draw } = this.#hooks;
     try {
-      const sequence = await engine.open();
-      try {
-        if (cancelled()) return;
-        wire.send(frameType.prompt, job.tag, encodePrompt(job.request.promptIds));
-        const sink = {
-          tokens: (ids: readonly number[], text: string): Promise<void> | void => {
-            if (!wire.send(frameType.tokens, job.tag, encodeTokens(ids, text)))
-              return wire.drained();
-          },
-          end: (finish: "stop" | "length"): void => {
-            wire.send(frameType.end, job.tag, encodeEnd(finish));
-          },
-        };
-        const draw = this.#hooks.draw ?? drawToken;
-        await generate(engine, sequence, job.request, draw, sink, cancelled);
-      } finally {
-        sequence.dispose();
-      }
+      if (serve === undefined) await serveJob(job, draw === undefined ? {} : { draw });
+      else await serve(job, serveJob);
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
       if (cancelled()) return;
-      logger.log("error", "agent.engine", { code: error.code, why: error.message });
-      this.#fail(job.tag, "internal");
+      this.#o.logger.log("error", "agent.engine", { code: error.code, why: error.message });
+      this.#fail(tag, "internal");
     }
+  }
+
+  #sinkOf(tag: bigint): JobSink {
+    const { wire } = this.#o;
+    return {
+      prompt: (ids) => {
+        wire.send(frameType.prompt, tag, encodePrompt(ids));
+      },
+      tokens: (ids, text) => {
+        const room = wire.send(frameType.tokens, tag, encodeTokens(ids, text));
+        return room ? undefined : wire.drained();
+      },
+      end: (finish) => {
+        wire.send(frameType.end, tag, encodeEnd(finish));
+      },
+      failed: (code) => {
+        this.#fail(tag, code);
+      },
+    };
   }
 
   #fail(tag: bigint, code: ServerFailure): void {

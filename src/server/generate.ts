@@ -4,12 +4,16 @@ import type { Candidates, DrawParams } from "../format/noise.ts";
 import type { SamplingParams } from "../format/pair.ts";
 import type { Engine, Sequence } from "./engine.port.ts";
 
-/** Draws the id of one output position; the honest one is format/noise `drawToken`. */
+/**
+ * Draws the id of one output position; the honest one is format/noise `drawToken`. `history` holds the
+ * output ids so far: honest draws do not read it.
+ */
 export type Draw = (
   candidates: Candidates,
   params: DrawParams,
   seed: bigint,
   position: number,
+  history: readonly number[],
 ) => number;
 
 export interface GenerateRequest {
@@ -32,7 +36,8 @@ export function fits(request: GenerateRequest, contextTokens: number): boolean {
 
 /**
  * Runs a request that `fits` on an open sequence until its end or until `cancelled` says so (then
- * nothing more is given to the sink). Throws UnavailableError when the engine fails.
+ * nothing more is given to the sink). `evaluated` are the prompt ids that the engine gets: the
+ * request's own but in attacks. Throws UnavailableError when the engine fails.
  */
 export async function generate(
   engine: Engine,
@@ -41,6 +46,7 @@ export async function generate(
   draw: Draw,
   sink: GenerateSink,
   cancelled: () => boolean,
+  evaluated: readonly number[] = request.promptIds,
 ): Promise<void> {
   const { params, seed, promptIds } = request;
   const output = new OutputText(engine.speller(), (id) => engine.isEndOfGeneration(id), {
@@ -49,11 +55,13 @@ export async function generate(
     promptTokens: promptIds.length,
     contextTokens: engine.contextTokens,
   });
-  let ids = promptIds;
+  const history: number[] = [];
+  let ids = evaluated;
   for (let position = 0; ; position++) {
     const candidates = await sequence.next(ids);
     if (cancelled()) return;
-    const id = draw(candidates, params, seed, position);
+    const id = draw(candidates, params, seed, position, history);
+    history.push(id);
     const step = output.push(id);
     await sink.tokens([id], step.text);
     if (cancelled()) return;

@@ -47,3 +47,19 @@ test("says: a flood -> a fixed number of lines per window, and the rest counted"
   assert.deepEqual(logged[0], ["server.says", { line: "?[31mred" }]);
   assert.deepEqual(logged.at(-1), ["server.says-too-much", { linesDropped: 950 }]);
 });
+
+test("says: a stream that was handed over paused -> its lines are logged all the same", async () => {
+  const stream = new PassThrough();
+  stream.pause();
+  const logged = new Promise<unknown>((resolve) => {
+    const clock: Clock = {
+      wallMs: () => 0,
+      monotonicMs: () => 0,
+      after: () => ({ cancel: () => undefined }),
+      every: () => ({ cancel: () => undefined }),
+    };
+    logSays([stream], { log: (_level, _event, fields) => resolve(fields) }, clock);
+  });
+  stream.end("hello\n");
+  assert.deepEqual(await logged, { line: "hello" });
+});

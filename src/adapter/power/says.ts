@@ -78,5 +78,7 @@ export function logSays(streams: readonly Readable[], logger: Logger, clock: Clo
       cutter.flush(onLine);
       report();
     });
+    // A stream that somebody paused does not flow by being listened to: box.ts hands them over so.
+    stream.resume();
   }
 }
