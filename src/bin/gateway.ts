@@ -1,5 +1,6 @@
 /** `weir gateway`: one gateway process, wired from its parts. */
 import { readFileSync } from "node:fs";
+import { openChunkHasher } from "../adapter/chunk-hasher.ts";
 import { systemClock } from "../adapter/clock.ts";
 import { openGatewayStore } from "../adapter/disk/store.ts";
 import { jsonLogger } from "../adapter/logger.ts";
@@ -145,6 +146,7 @@ async function build(
     rootKey,
     power: await openPower(options, identity, logger),
     connectDepot: () => dialTls({ ...depot, identity, expect: "depot", bulk: true }),
+    openHasher: () => openChunkHasher(),
     random: systemRandom,
     clock: systemClock,
     logger,

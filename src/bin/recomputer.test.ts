@@ -21,8 +21,8 @@ import type { RecomputerStatus, VerdictInfo } from "../format/status.ts";
 import { formatTag, makeTag, type Tag } from "../format/tag.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { PeerRole, Wire } from "../format/wire.ts";
-import { defaultCalibration } from "../verification/calibration.ts";
 import { quiet } from "../../tests/fake-recomputer.ts";
+import { testProfile } from "../../tests/support.ts";
 import { checkedEngines, startRecomputer, type RunningRecomputer } from "./recomputer.ts";
 
 const model = new URL("../../models/weir-tiny.gguf", import.meta.url).pathname;
@@ -62,7 +62,7 @@ async function entryOf(file: string): Promise<WhitelistEntry> {
       maxTokens: 128,
       contextTokens: 256,
     },
-    calibration: defaultCalibration,
+    profile: testProfile.digest,
     digest: Buffer.alloc(32, 4),
   };
 }
@@ -149,7 +149,8 @@ async function start(
   file: string,
 ): Promise<RunningRecomputer> {
   const running = await startRecomputer({
-    ...{ name: "r1", host: "127.0.0.1", port: 0, orderSeed, entries: [entry], webhook: null },
+    ...{ name: "r1", host: "127.0.0.1", port: 0, orderSeed, releaseKeys: [], entries: [entry], webhook: null },
+    profiles: [testProfile],
     identity: await identity("recomputer", "r1"),
     openEngine: checkedEngines(new Map([["weir-tiny", file]]), { threads: 1 }),
     db: join(dir, `${t.name.replaceAll(/\W+/g, "-")}.sqlite`),

@@ -4,12 +4,14 @@ import { jsonLogger } from "../adapter/logger.ts";
 import { jsonAnnouncer, textAnnouncer } from "./site/announce.ts";
 import { parseArguments, type Arguments } from "./site/arguments.ts";
 import { readConfigFile, siteConfig, type ConfigFields, type SiteConfig } from "./site/config.ts";
+import { readPolicyFile } from "./policy-file.ts";
 import { takeLock } from "./site/lock.ts";
 import { dataPaths } from "./site/paths.ts";
 import { choosePort } from "./site/ports.ts";
 import { rotatingLog } from "./site/rotate.ts";
 import { claimFolder, setUp } from "./site/setup.ts";
 import { runSite } from "./site/run-site.ts";
+import { quickCalibration } from "./site/quick-calibration.ts";
 import { stopSignals } from "./site/signals.ts";
 
 const help = `Usage: weir up [OPTIONS]
@@ -21,6 +23,8 @@ recomputer and a status page. Runs until Ctrl-C; a second start continues from t
   --epsilon E           share of pairs that are recomputed, 0 to 1 (default 0.25: a visitor sees a
                         verdict after a few requests; recomputing costs a fraction of generating)
   --model FILE.gguf     model to serve (default: the one that comes with Weir)
+  --profile FILE        calibration profile of that model (default: MODEL.profile.json beside it, or
+                        a quick calibration at the first start)
   --model-id ID         its name for clients (default: the file's name)
   --data DIR            everything the site keeps (default .weir)
   --port N              port of the API (default 8080, or the next free one)
@@ -30,6 +34,7 @@ recomputer and a status page. Runs until Ctrl-C; a second start continues from t
   --threads N           compute threads of each server
   --flicker-seconds N   power-cycle each server after this time; 0: never (default 3600)
   --flicker-pairs N     power-cycle each server after this many pairs; 0: never (default 0)
+  --policy FILE         alarm policy: how much evidence leads to which step (spec/policy.md)
   --webhook URL         alarms are also sent here
   --log-level LEVEL     debug, info, warn or error (default info)
   --config FILE         these and more as JSON (spec/config.md); options win over it
@@ -38,7 +43,17 @@ recomputer and a status page. Runs until Ctrl-C; a second start continues from t
   --help                this text
 `;
 
-const texts = ["model", "model-id", "data", "host", "sandbox", "webhook", "log-level"] as const;
+const texts = [
+  "model",
+  "profile",
+  "model-id",
+  "data",
+  "host",
+  "sandbox",
+  "webhook",
+  "policy",
+  "log-level",
+] as const;
 const numbers = [
   "servers",
   "epsilon",
@@ -105,6 +120,7 @@ export async function runUp(argv: string[]): Promise<number> {
     flagFields(args),
     process.cwd(),
   );
+  if (config.policy !== undefined) readPolicyFile(config.policy);
   // A terminal that goes away must not take the site down in the middle of a write.
   process.stdout.on("error", () => undefined);
   const announcer = args.flag("json")
@@ -116,7 +132,11 @@ export async function runUp(argv: string[]): Promise<number> {
   const stop = stopSignals();
   try {
     announcer.note(`site in ${paths.root}`);
-    const ready = await setUp(config, paths, (text) => announcer.note(text));
+    const tell = (text: string): void => {
+      announcer.note(text);
+    };
+    const calibrate = quickCalibration(tell, stop);
+    const ready = await setUp(config, paths, tell, calibrate);
     const ports = await choosePorts(config);
     const log = rotatingLog(join(paths.logs, "site.log"));
     const logger = jsonLogger("site", "site", config.logLevel, (line) => {

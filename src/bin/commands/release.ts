@@ -1,4 +1,4 @@
-/** `weir release`: the operator's signed order that ends one halt of a gateway. */
+/** `weir release`: the operator's signed order that ends what an order has laid on a gateway. */
 import { randomBytes } from "node:crypto";
 import { InvalidError, UnavailableError } from "../../base/assert.ts";
 import { frameType } from "../../format/link.ts";
@@ -12,19 +12,26 @@ import { commonHelp, print, printJson, runSiteCommand } from "./common.ts";
 
 const help = `Usage: weir release GATEWAY [OPTIONS]
 
-Signs an order with the operator's key that ends the present halt of a gateway. The gateway then
-powers its server up from nothing. The order names that one halt and cannot be used again.
+Signs an order with the operator's key that ends the present halt of a gateway, or where it is not
+halted its quarantine, or its raised epsilon. A halted gateway then powers its server up from nothing, and
+the evidence against it begins again. The order names that one order and cannot be used again.
 
   --reason TEXT   why, for the record
 ${commonHelp}`;
 
-/** The halt a gateway stands under. Throws InvalidError when it is not halted. */
+/** The hardest order a gateway stands under. Throws InvalidError when there is none. */
 async function haltOf(site: Site, gateway: string): Promise<{ digest: string; reason: string }> {
   const status = await askStatus(site, roleOf(site, "gateway", gateway));
-  if (status.role !== "gateway" || status.halted === null) {
-    throw new InvalidError("release.not-halted", `gateway ${gateway} is not halted`);
+  if (status.role === "gateway") {
+    const { halted, quarantine, sampling } = status;
+    const standing = halted ?? quarantine ?? null;
+    if (standing !== null) return { digest: standing.digest, reason: standing.reason };
+    if (sampling !== undefined && sampling.order !== "") {
+      return { digest: sampling.order, reason: "more of its pairs were recomputed, by order" };
+    }
   }
-  return status.halted;
+  const what = `gateway ${gateway} is not halted, nor held otherwise`;
+  throw new InvalidError("release.not-halted", what);
 }
 
 /** Ends the present halt of `gateway`. Returns what it answered, and the halt that it ended. */
@@ -65,7 +72,7 @@ export function runRelease(argv: string[]): Promise<number> {
       const { answer, halt } = await releaseGateway(site, gateway, reason);
       if (args.flag("json")) printJson({ gateway, halt, answer });
       else if (answer === "obeyed") {
-        print(`${gateway} released. It had been halted for: ${plain(halt.reason)}\n`);
+        print(`${gateway} released. What stood: ${plain(halt.reason)}\n`);
       }
       if (answer === "obeyed") return 0;
       throw new UnavailableError(

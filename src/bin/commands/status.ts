@@ -2,6 +2,7 @@
 import { UnavailableError } from "../../base/assert.ts";
 import type {
   DepotStatus,
+  GatewayEvidence,
   GatewayStatus,
   RecomputerStatus,
   RoleStatus,
@@ -55,7 +56,8 @@ function gatewayRow(role: SiteRole, status: GatewayStatus | null, style: Style):
   const state = paintState(serverState(status), style);
   if (status === null) return [role.name, state];
   const isolation = isolationText(status);
-  const note = status.halted === null ? "" : style.red(plain(status.halted.reason));
+  const ordered = style.yellow(orderedText(status));
+  const note = status.halted === null ? ordered : style.red(plain(status.halted.reason));
   return [
     role.name,
     state,
@@ -74,6 +76,39 @@ function recomputerText(status: RecomputerStatus, style: Style): string {
   const failed = fail === 0 ? "0 fail" : style.red(`${fail} fail`);
   const speed = `${status.msPerToken.toFixed(1)} ms per token`;
   return `${status.engine}; ${pass} pass, ${failed}, ${unable} unable; ${status.queued} waiting; ${speed}`;
+}
+
+/** What stands against each server, and what is being done about it. */
+function evidenceRows(answers: readonly Answer[], style: Style): string[][] {
+  const rows = answers.flatMap(({ status }) =>
+    status?.role === "recomputer"
+      ? (status.evidence ?? []).map((one) => evidenceRow(one, style))
+      : [],
+  );
+  return rows.length === 0 ? [] : [["SERVER", "EVIDENCE", "STEP"].map(style.dim), ...rows];
+}
+
+function evidenceRow(evidence: GatewayEvidence, style: Style): string[] {
+  const { gateway, pairs, tokens, logE, logChange, logEThreshold, step, capacity } = evidence;
+  const nats = Math.max(logE, logChange).toFixed(1);
+  const bits = capacity.upperBitsPerToken.toPrecision(2);
+  const text = `evidence ${nats} of ${logEThreshold.toFixed(1)} nats, capacity <= ${bits} bits/token`;
+  const audited = `${pairs} pairs, ${tokens} tokens`;
+  return [gateway, `${text} (${audited})`, step === "none" ? "none" : style.red(step)];
+}
+
+/** What orders have laid on a gateway, in words; "" for nothing. */
+function orderedText({ sampling, quarantine, recheck }: GatewayStatus): string {
+  const words: string[] = [];
+  if (quarantine) words.push(`in quarantine, ${quarantine.held} replies held`);
+  else if (sampling !== undefined && sampling.order !== "") {
+    words.push(`keeps ${+(100 * sampling.epsilon).toPrecision(3)} % by order`);
+  }
+  if (recheck) {
+    const how = recheck.done ? "rechecked" : "rechecking";
+    words.push(`${how}: ${recheck.sent} sent, ${recheck.lost} lost`);
+  }
+  return words.join("; ");
 }
 
 function routerText(status: RouterStatus): string {
@@ -124,6 +159,8 @@ function show(site: Site, answers: readonly Answer[]): void {
     ["Recomputed", `${+(100 * file.epsilon).toPrecision(3)} % of all pairs`],
   ];
   print(`${table(facts)}\n${table(gatewayRows(answers, style))}\n`);
+  const evidence = evidenceRows(answers, style);
+  if (evidence.length > 0) print(`${table(evidence)}\n`);
   print(table(otherRows(site, answers, style)));
   const alarms = alarmsOf(statuses).slice(-10);
   print(alarms.length === 0 ? "\nNo alarms.\n" : "\nAlarms, newest last:\n");

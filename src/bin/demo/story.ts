@@ -1,5 +1,5 @@
 /** The story that the demonstration tells, chapter by chapter. Each says what did not happen. */
-import { attackRequest, type Attack } from "../../adversary/agent.ts";
+import { attackRequest } from "../../adversary/agent.ts";
 import type { VerdictSummary } from "../../format/status.ts";
 import { parseTag } from "../../format/tag.ts";
 import { releaseGateway } from "../commands/release.ts";
@@ -10,7 +10,7 @@ import type { World } from "./world.ts";
 
 interface Cheat {
   readonly gateway: string;
-  readonly attack: Attack;
+  readonly attack: string;
   /** What it does, after "the server of g2 ...". */
   readonly does: string;
   /** The same in few words. */
@@ -32,6 +32,7 @@ const clients = 3;
 const findings: Readonly<Record<VerdictSummary["findings"][number], string>> = {
   "token.outside-support": "a token that the model gives no place among the candidates",
   "token.margin": "a token that the whitelisted model would not have drawn with this seed",
+  "evidence.threshold": "too much that has come together over many replies",
   "margin.mean": "tokens that lie too far from the model's own draws on average",
   "text.mismatch": "a text that its tokens do not spell",
   "prompt.mismatch": "a prompt that is not what the template gives",

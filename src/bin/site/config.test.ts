@@ -29,7 +29,7 @@ test("config: a wrong field -> the error names its path, what is allowed and wha
     /generation\.topKMax: must be >= 1, not 0/,
   );
   assert.match(complaint({ generation: { topk: 1 } }), /generation\.topk: there is no such field/);
-  assert.match(complaint({ calibration: { clip: 1 } }), /calibration\.meanMax: is missing/);
+  assert.match(complaint({ profile: 7 }), /profile: must be string, not 7/);
   assert.match(complaint([]), /the configuration: must be object/);
 });
 

@@ -5,7 +5,6 @@ import { fileURLToPath } from "node:url";
 import { Ajv, type ErrorObject } from "ajv";
 import { InvalidError } from "../../base/assert.ts";
 import type { LogLevel } from "../../base/report.ts";
-import type { Calibration } from "../../format/whitelist.ts";
 
 /** The repository root: the schema and the model that comes with Weir are found from here. */
 export const homeFolder = fileURLToPath(new URL("../../..", import.meta.url));
@@ -24,6 +23,7 @@ export interface ConfigFields {
   port?: number;
   pagePort?: number;
   sandbox?: Sandbox;
+  replay?: "blind" | "prefill";
   threads?: number;
   parallel?: number;
   memoryMiB?: number;
@@ -41,7 +41,8 @@ export interface ConfigFields {
     maxTokens?: number;
     contextTokens?: number;
   };
-  calibration?: Calibration;
+  policy?: string;
+  profile?: string;
 }
 
 /** A configuration with its defaults in place. Paths are absolute. */
@@ -52,6 +53,7 @@ export interface SiteConfig extends ConfigFields {
   readonly data: string;
   readonly host: string;
   readonly sandbox: Sandbox;
+  readonly replay: "blind" | "prefill";
   readonly parallel: number;
   readonly tickMs: number;
   readonly ringMiB: number;
@@ -66,6 +68,7 @@ const defaults = {
   epsilon: 0.25,
   host: "127.0.0.1",
   sandbox: "auto",
+  replay: "blind",
   parallel: 4,
   tickMs: 20,
   ringMiB: 64,
@@ -141,6 +144,8 @@ export function readConfigFile(path: string): ConfigFields {
     ...fields,
     ...(fields.model === undefined ? {} : { model: resolve(base, fields.model) }),
     ...(fields.data === undefined ? {} : { data: resolve(base, fields.data) }),
+    ...(fields.policy === undefined ? {} : { policy: resolve(base, fields.policy) }),
+    ...(fields.profile === undefined ? {} : { profile: resolve(base, fields.profile) }),
   };
 }
 
@@ -155,5 +160,7 @@ export function siteConfig(file: ConfigFields, flags: ConfigFields, folder: stri
       ? resolve(homeFolder, "models/weir-demo.gguf")
       : resolve(folder, fields.model);
   const data = resolve(folder, fields.data ?? ".weir");
-  return { ...fields, model, data };
+  const profile = fields.profile === undefined ? {} : { profile: resolve(folder, fields.profile) };
+  const policy = fields.policy === undefined ? {} : { policy: resolve(folder, fields.policy) };
+  return { ...fields, model, data, ...policy, ...profile };
 }

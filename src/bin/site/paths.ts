@@ -10,6 +10,8 @@ export interface DataPaths {
   readonly site: string;
   readonly keys: string;
   readonly whitelist: string;
+  /** The calibration profile that the whitelist names: what the recomputer reads. */
+  readonly profile: string;
   readonly config: string;
   readonly gateways: string;
   readonly recomputer: string;
@@ -24,6 +26,7 @@ export function dataPaths(root: string): DataPaths {
     site: join(root, "site.json"),
     keys: join(root, "keys"),
     whitelist: join(root, "whitelist.json"),
+    profile: join(root, "profile.json"),
     config: join(root, "config"),
     gateways: join(root, "gateways"),
     recomputer: join(root, "recomputer"),

@@ -68,7 +68,12 @@ function recomputer(input: PlanInput): PlannedRole {
       listen: local(before),
       orderKey: seedFile(paths.keys, "recomputer-order"),
       model: [`${setUp.entry.modelId}=${config.model}`],
+      profile: [paths.profile],
       db: join(paths.recomputer, "verdicts.sqlite"),
+      releaseKeys: [publicKeyHex(readSigningKey(paths.keys, "operator"))],
+      ...(config.policy === undefined ? {} : { policy: config.policy }),
+      replay: config.replay,
+      sandbox: config.sandbox,
     }),
   };
 }

@@ -17,11 +17,11 @@ import {
 } from "../../format/whitelist.ts";
 import { publicKeyHex } from "../../base/sign.ts";
 import { describeModel } from "../../adapter/llama/describe.ts";
-import { defaultCalibration } from "../../verification/calibration.ts";
 import type { SiteConfig } from "./config.ts";
 import { privateFolder, readIfThere, readJson, writeAtomic } from "./files.ts";
 import { ensureKeys, readSigningKey, type Identity } from "./keys.ts";
 import type { DataPaths } from "./paths.ts";
+import { ensureProfile, type QuickCalibrate } from "./profile.ts";
 
 export interface Parties {
   readonly a: string;
@@ -107,7 +107,9 @@ function policy(config: SiteConfig, modelContext: number): GenerationPolicy {
   };
 }
 
-async function describeEntry(config: SiteConfig): Promise<Omit<WhitelistEntry, "digest">> {
+async function describeEntry(
+  config: SiteConfig,
+): Promise<Omit<WhitelistEntry, "digest" | "profile">> {
   const facts = await describeModel(config.model).catch((error: unknown) => {
     if (!(error instanceof InvalidError)) throw error;
     throw new InvalidError(error.code, `model ${config.model}: ${error.message}`);
@@ -120,7 +122,6 @@ async function describeEntry(config: SiteConfig): Promise<Omit<WhitelistEntry, "
     engine: facts.engine,
     noiseLaw,
     generation: policy(config, facts.contextTokens),
-    calibration: config.calibration ?? defaultCalibration,
   };
 }
 
@@ -163,20 +164,24 @@ function ensureWhitelist(
 
 /**
  * Makes or completes the data directory (whose lock the caller holds). `tell` hears what was done.
+ * `calibrate` measures a profile for a model that comes without one.
  * Throws InvalidError for a model that cannot be read, before anything is written for it.
  */
 export async function setUp(
   config: SiteConfig,
   paths: DataPaths,
   tell: (text: string) => void,
+  calibrate: QuickCalibrate,
 ): Promise<SetUp> {
   if (!existsSync(config.model)) {
     throw new InvalidError("site.model", `there is no model file ${config.model}`);
   }
   const state = readMarker(paths);
-  const entry = await describeEntry(config);
+  const described = await describeEntry(config);
   if (state === "begun") tell("an earlier set-up was cut off: continuing it");
   if (state === "none") mark(paths, "begun");
+  const { digest } = await ensureProfile(config, paths, described, calibrate);
+  const entry = { ...described, profile: digest };
   const made = await ensureKeys(paths.keys, identitiesOf(config), Date.now());
   if (made > 0) tell(`${made} keys and certificates made in ${paths.keys}`);
   const parties = {
