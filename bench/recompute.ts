@@ -15,21 +15,26 @@ import type { ReplayEngine } from "../src/recomputer/engine.port.ts";
 import type { Engine } from "../src/server/engine.port.ts";
 import { median } from "./support.ts";
 
-const params = { temperature: 1, topK: 64, topP: 1 };
+export const params = { temperature: 1, topK: 64, topP: 1 };
 const tokensPerPair = 100;
 const prompts = ["Tell me a story.", "What is a weir?", "Describe a river.", "How are you today?"];
 
-interface Pair {
+export interface Pair {
   readonly promptIds: number[];
   readonly ids: number[];
 }
 
-async function generatePair(engine: Engine, text: string, seed: bigint): Promise<Pair> {
+export async function generatePair(
+  engine: Engine,
+  text: string,
+  seed: bigint,
+  tokens = tokensPerPair,
+): Promise<Pair> {
   const promptIds = engine.promptIds({ kind: "chat", messages: [{ role: "user", content: text }] });
   const sequence = await engine.open();
   const ids: number[] = [];
   let next = promptIds;
-  while (ids.length < tokensPerPair) {
+  while (ids.length < tokens) {
     const id = drawToken(await sequence.next(next), params, seed, ids.length);
     ids.push(id);
     next = [id];
@@ -57,7 +62,7 @@ async function recompute(replay: ReplayEngine, pairs: readonly Pair[]): Promise<
   }
 }
 
-async function entryOf(model: string): Promise<WhitelistEntry> {
+export async function entryOf(model: string): Promise<WhitelistEntry> {
   const found = await describeModel(model);
   const generation = {
     temperatureMax: 2,

@@ -7,27 +7,36 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { largeShape, weightTypes, writeArithmeticModel } from "./arithmetic-model.ts";
+import { benchDetection } from "./detection.ts";
 import { benchFalseAlarms } from "./false-alarms.ts";
 import { benchGateway } from "./gateway.ts";
 import { benchRecompute } from "./recompute.ts";
+import { benchBlind } from "./recompute-blind.ts";
 import { benchUpload } from "./upload.ts";
 
-const usage = `npm run bench -- gateway|upload|recompute|false-alarms [options]
+const usage = `npm run bench -- gateway|upload|recompute|recompute-blind|false-alarms|detection [options]
 
   gateway    router and gateway against node:http, undici and nginx (needs wrk; nginx if there)
   upload     the weights path against SHA-256 and AES-256-GCM on one core
   recompute  recomputation per token against generation per token
+  recompute-blind  what blindness costs: replay in lockstep against prefill, and how they differ
   false-alarms  SIMULATION of the sequential verdicts: false alarms against the bound, delays
+  detection  what detects what on the real engine: AUC, tokens to the alarm, ablations, an honest run
 
   --reps N           repetitions, medians are reported (default 3)
   --seconds N        length of each closed or open loop (default 4)
   --connections N    connections of the closed loops (default 256)
   --tick-ms N        release tick (default 20)
   --model FILE       model of the recompute bench (default models/weir-demo.gguf)
-  --arithmetic TYPE  recompute: a random model of 160 million weights instead (F32 F16 BF16 Q8_0 Q4_0)
+  --tokens N         recompute-blind: tokens of each of its 32 pairs (default 60)
+  --arithmetic TYPE  recompute, recompute-blind: a random model of 160 million weights instead (F32 F16 BF16 Q8_0 Q4_0)
   --seed N           false-alarms: seed of the simulation (default 1)
   --runs N           false-alarms: runs of each honest stream (default 500)
   --pairs N          false-alarms: audited pairs in each run (default 1000)
+  --serve N          detection: tokens that each server serves (default 30000)
+  --honest N         detection: tokens of the honest run (default 20000)
+  --streams N        detection: streams for each delay (default 200)
+  --profile FILE     detection: calibration profile (default: the one beside the model)
   --json             print JSON instead of a table
   --help
 `;
@@ -41,9 +50,14 @@ const { values, positionals } = parseArgs({
     "tick-ms": { type: "string", default: "20" },
     model: { type: "string", default: "models/weir-demo.gguf" },
     arithmetic: { type: "string" },
+    tokens: { type: "string", default: "60" },
     seed: { type: "string", default: "1" },
     runs: { type: "string", default: "500" },
     pairs: { type: "string", default: "1000" },
+    serve: { type: "string", default: "30000" },
+    honest: { type: "string", default: "20000" },
+    streams: { type: "string", default: "200" },
+    profile: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -95,9 +109,13 @@ if (values.help || which === undefined) {
   }
 } else if (which === "upload") {
   table(await benchUpload(reps, say));
-} else if (which === "recompute") {
+} else if (which === "recompute" || which === "recompute-blind") {
   const wanted = values.arithmetic;
-  if (wanted === undefined) table(await benchRecompute(values.model, reps, say));
+  const bench = async (model: string): Promise<void> => {
+    if (which === "recompute") table(await benchRecompute(model, reps, say));
+    else (await benchBlind(model, reps, Number(values.tokens), say)).forEach(table);
+  };
+  if (wanted === undefined) await bench(values.model);
   else {
     const type = weightTypes.find((known) => known === wanted);
     if (type === undefined)
@@ -107,7 +125,7 @@ if (values.help || which === undefined) {
       const model = join(folder, "arithmetic.gguf");
       const weights = writeArithmeticModel(values.model, model, type, largeShape);
       say(`${weights} random weights, ${type}`);
-      table(await benchRecompute(model, reps, say));
+      await bench(model);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -123,6 +141,17 @@ if (values.help || which === undefined) {
   if (values.json)
     console.log(JSON.stringify({ sizes, level, runLength, delay, choices }, null, 2));
   else [level, runLength, delay, choices].forEach(table);
+} else if (which === "detection") {
+  const found = await benchDetection(
+    {
+      ...{ model: values.model, profile: values.profile, seed: Number(values.seed) },
+      ...{ tokens: Number(values.serve), honest: Number(values.honest) },
+      runs: Number(values.streams),
+    },
+    say,
+  );
+  if (values.json) console.log(JSON.stringify(found, null, 2));
+  else Object.values(found).forEach(table);
 } else {
   console.error(`unknown bench "${which}"\n\n${usage}`);
   process.exitCode = 2;

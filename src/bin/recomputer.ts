@@ -3,10 +3,12 @@ import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { systemClock } from "../adapter/clock.ts";
 import { describeModel } from "../adapter/llama/describe.ts";
-import { openReplayEngine } from "../adapter/llama/replay.ts";
+import { openReplayEngine, type ReplayOptions } from "../adapter/llama/replay.ts";
 import { jsonLogger } from "../adapter/logger.ts";
 import { serveObservers } from "../adapter/observe.ts";
 import { systemRandom } from "../adapter/random.ts";
+import type { SandboxKind } from "../adapter/sandbox/box.ts";
+import { chooseSandbox } from "../adapter/sandbox/detect.ts";
 import { openRecomputerDb } from "../adapter/sqlite/verdicts.ts";
 import { listenTls, readIdentity, type TlsIdentity } from "../adapter/tls.ts";
 import { webhookSink } from "../adapter/webhook.ts";
@@ -14,15 +16,21 @@ import { Alarms } from "../alarm/raise.ts";
 import { Shutdowns } from "../alarm/shutdown.ts";
 import { InvalidError, UnavailableError } from "../base/assert.ts";
 import { fromHex } from "../base/bytes.ts";
+import { sha256 } from "../base/hash.ts";
 import type { Logger } from "../base/report.ts";
 import { privateKeyFromSeed } from "../base/sign.ts";
+import { executorLimits } from "../format/executor-link.ts";
 import { frameType, type Frame } from "../format/link.ts";
-import { openWhitelist, type WhitelistEntry } from "../format/whitelist.ts";
+import { defaultPolicy, type Policy } from "../format/policy.ts";
+import { openProfile, type ProfileFile } from "../format/profile.ts";
+import { openWhitelist, type Whitelist, type WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import { verdictInfo } from "../recomputer/ask.ts";
-import type { OpenEngine } from "../recomputer/engine.port.ts";
+import type { OpenEngine, ReplayEngine } from "../recomputer/engine.port.ts";
 import { Recomputer, type RecomputerTiming } from "../recomputer/serve.ts";
+import { blindDefaults, openBlindEngine } from "./blind.ts";
 import { helpText, readOptions, type Options, type OptionSpecs } from "./options.ts";
+import { ladderOfPolicy, readPolicyFile } from "./policy-file.ts";
 import { announceReady, logLevelOf, untilStopped, withErrors } from "./process.ts";
 
 const specs: OptionSpecs = {
@@ -42,9 +50,32 @@ const specs: OptionSpecs = {
   partyA: { kind: "text", help: "public key of party A, 64 hex digits", required: true },
   partyB: { kind: "text", help: "public key of party B, 64 hex digits", required: true },
   model: { kind: "list", help: "ID=FILE.gguf, its own copy of a model", required: true },
+  profile: {
+    kind: "list",
+    help: "calibration profile, FILE.json; entries name theirs by digest",
+    required: true,
+  },
+  policy: { kind: "text", help: "alarm policy, FILE.json (spec/policy.md); default: its example" },
+  releaseKeys: { kind: "list", help: "public key of an operator who may release", required: true },
   db: { kind: "text", help: "file of verdicts, alarms and orders", required: true },
   webhook: { kind: "text", help: "URL that alarms are posted to" },
   threads: { kind: "number", help: "threads of a replay; 0: half the cores", default: 0 },
+  replay: {
+    kind: "text",
+    help: "blind: an executor process that learns each token after its distribution; prefill: faster",
+    default: "blind",
+  },
+  parallel: {
+    kind: "number",
+    help: "pairs replayed side by side; 0: 32 blind, 1 by prefill",
+    default: 0,
+  },
+  cacheMib: { kind: "number", help: "memory for the caches of a blind replay", default: 2048 },
+  sandbox: {
+    kind: "text",
+    help: "of the executor: auto, bubblewrap, unshare or off",
+    default: "auto",
+  },
   unableDeadlineSeconds: {
     kind: "number",
     help: "time after which a pair that cannot be judged is alarmed on",
@@ -64,7 +95,8 @@ export function runRecomputer(argv: string[]): Promise<number> {
       return 0;
     }
     const logger = jsonLogger("recomputer", options.text("name"), logLevelOf(options));
-    const running = await startRecomputer(settingsOf(options, logger));
+    const replay = await replayOf(options, logger);
+    const running = await startRecomputer({ ...settingsOf(options, logger), ...replay });
     announceReady(running.port);
     await untilStopped();
     await running.stop();
@@ -81,7 +113,14 @@ export interface RecomputerSettings {
   /** 32-byte Ed25519 seed. */
   readonly orderSeed: Uint8Array;
   readonly entries: readonly WhitelistEntry[];
+  readonly profiles: readonly ProfileFile[];
+  /** The default unless given. */
+  readonly policy?: Policy;
+  /** Public keys, 64 hex digits, of operators whose releases end what this recomputer ordered. */
+  readonly releaseKeys: readonly string[];
   readonly openEngine: OpenEngine;
+  /** Pairs that are replayed side by side; 1 unless given. */
+  readonly parallel?: number;
   readonly db: string;
   readonly webhook: string | null;
   readonly logger: Logger;
@@ -101,17 +140,28 @@ export async function startRecomputer(settings: RecomputerSettings): Promise<Run
   const { logger, name } = settings;
   const sinks = settings.webhook === null ? [] : [webhookSink(settings.webhook, name)];
   const orderKey = privateKeyFromSeed(settings.orderSeed);
+  const policy = settings.policy ?? defaultPolicy;
+  const ladder = ladderOfPolicy(policy);
+  logger.log("info", "recomputer.policy", {
+    digest: sha256(Buffer.from(JSON.stringify(policy))).toString("hex"),
+    shutdownAtNats: ladder.threshold,
+  });
   const db = openRecomputerDb(settings.db);
   const common = { clock: systemClock, random: systemRandom, log: logger };
   const alarms = new Alarms({ ...common, store: db.alarms, sinks });
-  const shutdown = new Shutdowns({ ...common, store: db.alarms, alarms, key: orderKey });
+  const { releaseKeys } = settings;
+  const orders = { ...common, store: db.alarms, alarms, key: orderKey, releaseKeys };
+  const shutdown = new Shutdowns(orders);
   const recomputer = new Recomputer({
     name,
     clock: systemClock,
     log: logger,
     store: db.verdicts,
     entries: settings.entries,
+    profiles: settings.profiles,
     openEngine: settings.openEngine,
+    ...(settings.parallel === undefined ? {} : { parallel: settings.parallel }),
+    ladder,
     alarms,
     shutdown,
     shownAlarms: () => alarms.shown(100),
@@ -166,31 +216,89 @@ function servePerson(
   serveObservers(wire, () => recomputer.status(), systemClock, onOther);
 }
 
-function settingsOf(options: Options, logger: Logger): RecomputerSettings {
-  const name = options.text("name");
-  const whitelist = openWhitelist(readFileSync(options.text("whitelist")), {
+function whitelistOf(options: Options): Whitelist {
+  return openWhitelist(readFileSync(options.text("whitelist")), {
     a: options.text("partyA"),
     b: options.text("partyB"),
   });
-  const files = modelFiles(options.list("model"), whitelist.entries);
-  const threads = options.number("threads", 0, 1024);
+}
+
+type ReplaySettings = Pick<RecomputerSettings, "openEngine" | "parallel" | "simulated" | "timing">;
+
+/** How pairs are replayed, and what has to be said of it. */
+async function replayOf(options: Options, logger: Logger): Promise<ReplaySettings> {
+  const files = modelFiles(options.list("model"), whitelistOf(options).entries);
+  const given = options.number("threads", 0, 1024);
+  const threads = given === 0 ? Math.max(1, Math.floor(availableParallelism() / 2)) : given;
+  const wanted = options.number("parallel", 0, executorLimits.slots);
+  const kind = options.text("replay");
+  const timing = timingOf(options);
+  if (kind === "prefill") {
+    logger.log("warn", "recomputer.not-blind", { why: "configured: --replay prefill" });
+    const open = checkedEngines(files, { threads, logger });
+    return { openEngine: open, parallel: Math.max(1, wanted), timing };
+  }
+  if (kind !== "blind") {
+    throw new InvalidError("options.value", "--replay must be blind or prefill");
+  }
+  const isolation = await chooseSandbox(sandboxOf(options));
+  const bare = isolation.kind === "off";
+  logger.log(bare ? "warn" : "info", "recomputer.executor", { ...isolation });
+  const slots = wanted === 0 ? blindDefaults.slots : wanted;
+  const cacheBytes = options.number("cacheMib", 1, 2 ** 24) * 2 ** 20;
+  const blind = { threads, slots, cacheBytes, isolation, logger };
+  return {
+    openEngine: checkedEngines(files, { threads, logger }, (entry, file) =>
+      openBlindEngine(entry, file, blind),
+    ),
+    parallel: slots,
+    simulated: bare ? [`isolation of the recomputer's executor. ${isolation.detail}`] : [],
+    // A step that hangs is noticed by lockstep.ts; a pair has to wait for those beside it.
+    timing: { ...timing, replay: { baseMs: 600_000, perTokenMs: 100 * slots } },
+  };
+}
+
+function sandboxOf(options: Options): "auto" | SandboxKind {
+  const text = options.text("sandbox");
+  const known = ["auto", "bubblewrap", "unshare", "off"] as const;
+  const wanted = known.find((kind) => kind === text);
+  if (wanted !== undefined) return wanted;
+  throw new InvalidError("options.value", `--sandbox must be ${known.join(", ")}`);
+}
+
+function timingOf(options: Options): Partial<RecomputerTiming> {
+  return {
+    unableDeadlineMs: 1000 * options.number("unableDeadlineSeconds", 1, 86_400),
+    gatewayAwayMs: 1000 * options.number("awaySeconds", 1, 86_400),
+  };
+}
+
+function settingsOf(options: Options, logger: Logger): Omit<RecomputerSettings, "openEngine"> {
+  const name = options.text("name");
   return {
     name,
     ...options.address("listen"),
     identity: readIdentity(options.text("identity"), `recomputer-${name}`),
     orderSeed: fromHex(readFileSync(options.text("orderKey"), "utf8").trim(), 32),
-    entries: whitelist.entries,
-    openEngine: checkedEngines(files, {
-      threads: threads === 0 ? Math.max(1, Math.floor(availableParallelism() / 2)) : threads,
-    }),
+    entries: whitelistOf(options).entries,
+    profiles: profileFiles(options.list("profile")),
+    policy: options.has("policy") ? readPolicyFile(options.text("policy")) : defaultPolicy,
+    releaseKeys: options.list("releaseKeys"),
     db: options.text("db"),
     webhook: options.has("webhook") ? options.text("webhook") : null,
     logger,
-    timing: {
-      unableDeadlineMs: 1000 * options.number("unableDeadlineSeconds", 1, 86_400),
-      gatewayAwayMs: 1000 * options.number("awaySeconds", 1, 86_400),
-    },
   };
+}
+
+function profileFiles(paths: readonly string[]): ProfileFile[] {
+  return paths.map((path) => {
+    try {
+      return openProfile(readFileSync(path));
+    } catch (error) {
+      if (!(error instanceof InvalidError)) throw error;
+      throw new InvalidError(error.code, `profile ${path}: ${error.message}`);
+    }
+  });
 }
 
 function modelFiles(
@@ -216,7 +324,9 @@ function modelFiles(
  */
 export function checkedEngines(
   files: ReadonlyMap<string, string>,
-  options: { readonly threads: number },
+  options: ReplayOptions,
+  open: (entry: WhitelistEntry, file: string) => Promise<ReplayEngine> = (entry, file) =>
+    openReplayEngine(entry, file, options),
 ): OpenEngine {
   return async (entry) => {
     const lacking = (why: string): UnavailableError =>
@@ -240,6 +350,6 @@ export function checkedEngines(
     if (!found.templateDigest.equals(templateDigest)) {
       throw lacking(`${file} does not hold the whitelisted chat template`);
     }
-    return openReplayEngine(entry, file, options);
+    return open(entry, file);
   };
 }

@@ -15,6 +15,7 @@ const processes: Readonly<Record<string, string>> = {
   depot: "src/bin/depot.ts",
   router: "src/bin/router.ts",
   recomputer: "src/bin/recomputer.ts",
+  executor: "src/bin/executor.ts",
   page: "src/bin/dashboard.ts",
 };
 

@@ -58,6 +58,12 @@ export const frameType = {
   receipt: 0x63,
   verdictAsk: 0x64,
   verdictInfo: 0x65,
+  // recomputer <-> executor; id = slot (STEP: the step's number)
+  slotReady: 0x70,
+  slotOpen: 0x71,
+  slotStep: 0x72,
+  slotCandidates: 0x73,
+  slotClose: 0x74,
 } as const;
 
 export type FrameType = (typeof frameType)[keyof typeof frameType];

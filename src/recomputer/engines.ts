@@ -6,9 +6,15 @@ import { InvalidError, UnavailableError } from "../base/assert.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { OpenEngine, ReplayEngine } from "./engine.port.ts";
 
+interface Held {
+  readonly opening: Promise<ReplayEngine>;
+  engine: ReplayEngine | null;
+}
+
 export class Engines {
   readonly #open: OpenEngine;
-  readonly #engines = new Map<string, Promise<ReplayEngine>>();
+  readonly #engines = new Map<string, Held>();
+  readonly #closing = new Set<Promise<void>>();
   #state: "loading" | "ready" | "down" = "loading";
 
   constructor(open: OpenEngine) {
@@ -23,17 +29,17 @@ export class Engines {
   /** The engine for an entry. Throws UnavailableError when it cannot be opened. */
   async get(entry: WhitelistEntry): Promise<ReplayEngine> {
     const key = entry.digest.toString("hex");
-    let opening = this.#engines.get(key);
-    if (opening === undefined) {
-      opening = this.#open(entry);
-      this.#engines.set(key, opening);
+    let held = this.#engines.get(key);
+    if (held === undefined) {
+      held = { opening: this.#open(entry), engine: null };
+      this.#engines.set(key, held);
     }
     try {
-      const engine = await opening;
+      held.engine = await held.opening;
       this.#state = "ready";
-      return engine;
+      return held.engine;
     } catch (error) {
-      if (this.#engines.get(key) === opening) this.#engines.delete(key);
+      if (this.#engines.get(key) === held) this.#engines.delete(key);
       this.#state = "down";
       // A model file that does not parse is our own trouble, not the gateway's.
       if (!(error instanceof InvalidError)) throw error;
@@ -41,19 +47,30 @@ export class Engines {
     }
   }
 
-  /** Gives up an engine that failed. Never throws. */
-  drop(entry: WhitelistEntry): void {
-    this.#state = "down";
+  /**
+   * Gives up an engine that failed. When several pairs ran on it each of them says so: only the first
+   * word counts, since the next engine may already be there. Never throws.
+   */
+  drop(entry: WhitelistEntry, failed: ReplayEngine): void {
     const key = entry.digest.toString("hex");
-    const opening = this.#engines.get(key);
+    const held = this.#engines.get(key);
+    if (held?.engine !== failed) return;
+    this.#state = "down";
     this.#engines.delete(key);
-    opening?.then((engine) => engine.close()).catch(() => undefined);
+    const closing: Promise<void> = failed
+      .close()
+      .catch(() => undefined)
+      .then(() => {
+        this.#closing.delete(closing);
+      });
+    this.#closing.add(closing);
   }
 
   /** Closes all, also those that are still opening. Never throws. */
   async close(): Promise<void> {
     const engines = [...this.#engines.values()];
     this.#engines.clear();
-    await Promise.allSettled(engines.map(async (opening) => (await opening).close()));
+    await Promise.allSettled(engines.map(async ({ opening }) => (await opening).close()));
+    await Promise.all(this.#closing);
   }
 }

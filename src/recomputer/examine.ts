@@ -16,6 +16,7 @@ import { judgeReplayed, judgeUnreplayed } from "./judge.ts";
 import { profileOf } from "./profiles.ts";
 import { replayPair, type ReplayDeadline } from "./replay.ts";
 import { scorePair } from "./score.ts";
+import { Share } from "./share.ts";
 import type { VerdictStore } from "./store.port.ts";
 
 export interface ExaminerParts {
@@ -47,9 +48,11 @@ export interface Examined {
 
 export class Examiner {
   readonly #parts: ExaminerParts;
+  readonly #share: Share;
 
   constructor(parts: ExaminerParts) {
     this.#parts = parts;
+    this.#share = new Share(parts.clock);
   }
 
   /**
@@ -88,7 +91,9 @@ export class Examiner {
     try {
       const findings = checkAgainstModel(pair, engine);
       if (findings.length > 0) return { verdict: judgeUnreplayed(findings), replay: null };
-      const { positions, msPerToken } = await replayPair(pair, engine, clock, replay);
+      const replaying = replayPair(pair, engine, clock, replay);
+      const { result: positions, ms } = await this.#share.of(replaying);
+      const msPerToken = positions.length === 0 ? 0 : ms / positions.length;
       const facts = scorePair(pair, positions, profile.edge);
       const { vocabularySize } = engine;
       return {
@@ -96,7 +101,7 @@ export class Examiner {
         replay: { profile, facts, vocabularySize, msPerToken },
       };
     } catch (error) {
-      if (error instanceof UnavailableError) engines.drop(pair.entry);
+      if (error instanceof UnavailableError) engines.drop(pair.entry, engine);
       throw error;
     }
   }

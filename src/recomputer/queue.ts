@@ -17,6 +17,8 @@ export interface Waiting {
   busy: boolean;
   /** Monotonic time of the first attempt that was unable; null before one. */
   unableSinceMs: number | null;
+  /** An engine failed while it ran this one: it is tried alone, so that it fails no others. */
+  suspect: boolean;
 }
 
 export interface QueueLimits {
@@ -65,8 +67,8 @@ export class Queue {
   add(received: Received): boolean {
     const line = this.#line(received.gateway);
     if (line.waiting.has(received.tag)) return false;
-    const item = { received, attempts: 0, readyAtMs: 0, busy: false, unableSinceMs: null };
-    line.waiting.set(received.tag, item);
+    const fresh = { attempts: 0, readyAtMs: 0, busy: false, unableSinceMs: null, suspect: false };
+    line.waiting.set(received.tag, { received, ...fresh });
     line.bytes += received.request.length;
     this.#size++;
     const { items, bytes } = this.#limits;
@@ -77,11 +79,24 @@ export class Queue {
     return true;
   }
 
-  /** The next request that may be tried at `nowMs`, gateways in turn; busy until `rest` or `remove`. */
-  next(nowMs: number): Waiting | null {
+  /** Whether a suspect may be tried at `nowMs`. */
+  suspectReady(nowMs: number): boolean {
+    for (const { waiting } of this.#lines.values()) {
+      for (const { suspect, busy, readyAtMs } of waiting.values()) {
+        if (suspect && !busy && readyAtMs <= nowMs) return true;
+      }
+    }
+    return false;
+  }
+
+  /**
+   * The next request that may be tried at `nowMs`, gateways in turn; busy until `rest` or `remove`.
+   * Either a suspect or one that is none.
+   */
+  next(nowMs: number, suspect: boolean): Waiting | null {
     for (const [gateway, line] of this.#lines) {
       for (const item of line.waiting.values()) {
-        if (item.busy || item.readyAtMs > nowMs) continue;
+        if (item.suspect !== suspect || item.busy || item.readyAtMs > nowMs) continue;
         item.busy = true;
         // Behind the others next time: the Map keeps insertion order.
         this.#lines.delete(gateway);

@@ -1,9 +1,8 @@
 /**
- * Step 4: teacher-forced replay of one pair, in one prefill pass.
- *
- * A limit worth knowing: the engine is given the claimed ids, since teacher forcing needs them, so
- * an engine that is itself dishonest could answer to please. The recomputer therefore runs its own
- * copy of the model, and scoring is not the engine's.
+ * Step 4: teacher-forced replay of one pair. Two kinds of engine do it: lockstep.ts, whose executor
+ * is told each claimed token only after it gave the distribution at its position; and a prefill of
+ * prompt and output in one pass, which is given the claim and could answer to please if it were
+ * dishonest itself. Scoring is neither's.
  */
 import { UnavailableError } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
@@ -20,24 +19,17 @@ export interface ReplayDeadline {
   readonly perTokenMs: number;
 }
 
-export interface Replayed {
-  /** One per output token. */
-  readonly positions: readonly Candidates[];
-  readonly msPerToken: number;
-}
-
-/** Throws UnavailableError `engine.*` when the engine is down, too slow, or answers nonsense. */
+/** One position per output token. Throws UnavailableError `engine.*` when the engine is down, too slow, or answers nonsense. */
 export async function replayPair(
   pair: OpenedPair,
   engine: ReplayEngine,
   clock: Clock,
   deadline: ReplayDeadline,
-): Promise<Replayed> {
+): Promise<readonly Candidates[]> {
   const { promptIds, tokenIds } = pair.output;
-  if (tokenIds.length === 0) return { positions: [], msPerToken: 0 };
+  if (tokenIds.length === 0) return [];
   const count = pair.entry.generation.topKMax + candidatesBeyond;
   const allMs = deadline.baseMs + (promptIds.length + tokenIds.length) * deadline.perTokenMs;
-  const startMs = clock.monotonicMs();
   const positions = await within(
     clock,
     allMs,
@@ -48,7 +40,7 @@ export async function replayPair(
   if (!whole) {
     throw new UnavailableError("engine.broken", "the engine left positions out", "none");
   }
-  return { positions, msPerToken: (clock.monotonicMs() - startMs) / tokenIds.length };
+  return positions;
 }
 
 function within<T>(clock: Clock, ms: number, work: Promise<T>): Promise<T> {

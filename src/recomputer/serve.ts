@@ -4,7 +4,7 @@
  *   1 receive   frames of a gateway become work, or the verdict that exists is repeated
  *   2 queue     one line per gateway, in turn; a full line pauses its wire
  *   3 check     digests, entry, policy, seed law, prompt ids, text, finish
- *   4 replay    teacher-forced, one pair at a time
+ *   4 replay    teacher-forced, up to `parallel` pairs side by side
  *   5 score     a margin per token
  *   6 judge     findings and verdict
  *   7 weigh     what it adds to the evidence against its server; beyond the policy: FAIL
@@ -66,6 +66,9 @@ export const defaultTiming: RecomputerTiming = {
   replay: { baseMs: 60_000, perTokenMs: 100 },
 };
 
+/** Codes of an engine that failed at its work, rather than one that could not be opened. */
+const broken: ReadonlySet<string> = new Set(["engine.down", "engine.timeout", "engine.broken"]);
+
 /** Unread answers after which a gateway is taken to be stuck. */
 const backlogMax = 1_048_576;
 
@@ -108,6 +111,8 @@ export class Recomputer {
   readonly #beat: Timer;
   #retry: Timer | null = null;
   readonly #working = new Set<Promise<void>>();
+  /** A suspect is being tried. */
+  #alone = false;
   #stopped = false;
   #replayedTokens = 0;
   #replayedMs = 0;
@@ -207,13 +212,22 @@ export class Recomputer {
     this.#retry?.cancel();
     this.#retry = null;
     const { clock, parallel = 1 } = this.#parts;
-    while (!this.#stopped && this.#working.size < parallel) {
-      const item = this.#queue.next(clock.monotonicMs());
+    let held = false;
+    while (!this.#stopped && this.#working.size < parallel && !this.#alone) {
+      const nowMs = clock.monotonicMs();
+      // Others wait until a suspect, on its own, has had its turn.
+      const suspect = this.#queue.suspectReady(nowMs);
+      held = suspect && this.#working.size > 0;
+      if (held) break;
+      const item = this.#queue.next(nowMs, suspect);
       if (item === null) break;
+      this.#alone = suspect;
       this.#begin(item);
     }
     const readyAtMs = this.#queue.readyAtMs();
-    if (readyAtMs === null || this.#stopped || this.#working.size >= parallel) return;
+    // What is under way comes back here when it ends.
+    const full = held || this.#alone || this.#working.size >= parallel;
+    if (readyAtMs === null || this.#stopped || full) return;
     this.#retry = clock.after(Math.max(1, readyAtMs - clock.monotonicMs()), () => {
       this.#work();
     });
@@ -223,6 +237,7 @@ export class Recomputer {
   #begin(item: Waiting): void {
     const working: Promise<void> = this.#attempt(item).then(() => {
       this.#working.delete(working);
+      this.#alone = false;
       this.#work();
     });
     this.#working.add(working);
@@ -238,6 +253,8 @@ export class Recomputer {
       });
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
+      // With others on the same engine there is no telling whose fault it was.
+      item.suspect = broken.has(error.code) && (this.#parts.parallel ?? 1) > 1;
       this.#unable(item, model, error.message);
       return;
     }

@@ -31,6 +31,8 @@ export interface ModelMetadata {
   readonly template: string | null;
   /** The context the model was trained on, in tokens. */
   readonly contextTokens: number;
+  /** Bytes of cache per token, keys and values of 16 bits; 0 where the model does not tell its shape. */
+  readonly cacheBytes: number;
   /** Every metadata field whose name begins with `tokenizer.`. */
   readonly tokenizerFields: ReadonlyMap<string, GgufValue>;
 }
@@ -85,6 +87,17 @@ function typesOf(fields: Fields, count: number): number[] {
   });
 }
 
+/** An estimate, from above where heads differ by layer. */
+function cacheBytesOf(fields: Fields, architecture: string): number {
+  const number = (name: string): number => numberOf(fields, `${architecture}.${name}`) ?? 0;
+  const heads = number("attention.head_count");
+  if (heads === 0) return 0;
+  const kept = numberOf(fields, `${architecture}.attention.head_count_kv`) ?? heads;
+  const size = numberOf(fields, `${architecture}.attention.key_length`);
+  const headSize = size ?? number("embedding_length") / heads;
+  return 4 * number("block_count") * kept * headSize;
+}
+
 /** Checks GGUF metadata. Throws InvalidError `model.metadata` naming what is missing. */
 function modelMetadata(fields: Fields): ModelMetadata {
   const architecture = textOf(fields, "general.architecture");
@@ -112,6 +125,7 @@ function modelMetadata(fields: Fields): ModelMetadata {
     },
     template: textOf(fields, "tokenizer.chat_template"),
     contextTokens,
+    cacheBytes: cacheBytesOf(fields, architecture),
     tokenizerFields: new Map([...fields].filter(([name]) => name.startsWith("tokenizer."))),
   };
 }

@@ -87,17 +87,19 @@ class LlamaNativeModel implements NativeModel {
 
 /**
  * Loads a GGUF file into memory; the file is not needed afterwards. `cpuBuild`: see `nativeApi`.
+ * `vocabularyOnly`: without weights, for its tokenizer; it then makes no context.
  * Throws UnavailableError `engine.no-binary`, `engine.abi`, `engine.cpu-build`, `engine.load`.
  */
 export async function openNativeModel(
   path: string,
-  options: { readonly cpuBuild?: string } = {},
+  options: { readonly cpuBuild?: string; readonly vocabularyOnly?: boolean } = {},
 ): Promise<NativeModel> {
   const api = nativeApi(options.cpuBuild);
   const params = api.modelDefaults();
   params.n_gpu_layers = 0;
   params.load_mode = loadModeNone;
   params.lazy_mode = lazyModeOff;
+  params.vocab_only = options.vocabularyOnly ?? false;
   const model = await api.modelLoad(path, params);
   if (model === null) {
     throw new UnavailableError("engine.load", `llama.cpp cannot load "${path}"`, "none");
