@@ -55,6 +55,13 @@ export interface Attack<K extends Knobs = Knobs> {
    * not allow it, UnavailableError `engine.*` where a further engine does not open.
    */
   readonly prepare: (host: Host, knobs: K) => Promise<Mind>;
+  /**
+   * Steganography: what carries the bits; `tokens` unless given. The capacity meter bounds tokens alone:
+   * pauses are bounded by the release tick, failures by the alarm on a server that fails.
+   */
+  readonly carrier?: "tokens" | "time" | "failures";
+  /** It wants a trained adapter (`Host.adapter`): the red team smuggles one in first. */
+  readonly usesAdapter?: boolean;
   /** Steganography: reads the message out of what left the gateway. */
   readonly receive?: (
     observed: readonly Observed[],

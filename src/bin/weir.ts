@@ -102,18 +102,38 @@ const toolCommands: readonly Command[] = [
     load: async () => (await import("./calibrate.ts")).runCalibrate,
   },
   {
+    name: "coverage",
+    summary: "how much recomputation gives how much confidence",
+    load: async () => (await import("./coverage.ts")).runCoverage,
+  },
+  {
+    name: "score",
+    summary: "score texts of another provider, given as token ids, against a model",
+    load: async () => (await import("./score.ts")).runScore,
+  },
+  {
+    name: "redteam",
+    summary: "run attacks, each beside an honest twin, and report which of them succeed",
+    load: async () => (await import("./redteam.ts")).runRedteam,
+  },
+  {
     name: "tcb",
     summary: "list the code that each process trusts",
     load: async () => (await import("./tcb.ts")).runTcb,
   },
 ];
 
-/** Started by gateways inside the sandbox; not for people, so not in the help. */
+/** Started by gateways and recomputers inside the sandbox; not for people, so not in the help. */
 const hiddenCommands: readonly Command[] = [
   {
     name: "server-agent",
     summary: "the program inside a server's sandbox",
     load: async () => (await import("./server-agent.ts")).runServerAgent,
+  },
+  {
+    name: "executor",
+    summary: "the engine of a recomputer, inside its sandbox",
+    load: async () => (await import("./executor.ts")).runExecutor,
   },
 ];
 

@@ -6,6 +6,7 @@ import { mergeLora } from "../requantise.ts";
 export const attack = defineAttack({
   id: "fine-tuned",
   group: "weights",
+  usesAdapter: true,
   title: "serves a fine-tuned model (an adapter merged into the weights)",
   expected: "hard finding",
   why: "A fine-tune is meant to say other things, and does: its tokens are not what the whitelisted weights draw. `strength` below 1 merges less of it.",

@@ -8,6 +8,7 @@ const carries = (tag: bigint, share: number): boolean => inShare(4, tag, share);
 export const attack = defineAttack({
   id: "stego-cuts",
   group: "steganography",
+  carrier: "failures",
   title: "hides bits in which requests it fails",
   expected: "not caught",
   why: "A failure has no tokens to recompute, and tags count up: whoever sees the replies sees which are missing. Half of the carriers fail, so at a share below one the gateway's alarm on failures stays silent; the share of failures is in its status for people to see.",

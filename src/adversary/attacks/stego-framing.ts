@@ -5,6 +5,7 @@ import { messageKnobs } from "../message.ts";
 export const attack = defineAttack({
   id: "stego-framing",
   group: "steganography",
+  carrier: "time",
   title: "hides bits in how many tokens it puts into a frame",
   expected: "gateway",
   why: "The gateway joins whatever comes between two release ticks, so a client sees the tick's pieces and not the server's. With `paceMs` above the tick it leaves one frame to each tick, and some of it comes through: what then remains is a timing channel.",
