@@ -18,6 +18,7 @@ export function trialOf(changes: Partial<Trial> = {}): Trial {
     ],
     detectors: [{ id: "margin", logE: 14 }],
     meter: { bitsPerToken: 0.5, upperBitsPerToken: 12, choice: 0.1, tokens: 64 },
+    beside: { time: 200, failures: 20, tokens: 150 },
     ...{ received: null, learnt: [] },
     twin: { pairs: 3, tokens: 140, auditedTokens: 140, accusations: [], maxLogE: 0, meter: null },
     ...{ seconds: 5, atMs: 1_700_000_000_000 },

@@ -27,11 +27,10 @@ import { Sampler } from "../../gateway/sample.ts";
 import { PairPath } from "../../gateway/serve.ts";
 import type { OutboxItem } from "../../gateway/store.port.ts";
 import { Tagger } from "../../gateway/tag.ts";
-import type { Ask, Left, LeftPart } from "./left.ts";
+import { tickMs, type Ask, type Left, type LeftPart } from "./left.ts";
 import { memoryStore } from "./memory-store.ts";
 
 /** As a site has them. */
-const tickMs = 20;
 const pairDeadlineMs = 120_000;
 const chunkBytes = 1_048_576;
 

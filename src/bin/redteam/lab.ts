@@ -19,7 +19,7 @@ import type { Engine } from "../../server/engine.port.ts";
 import { labAgent, type LabAgent } from "./lab-host.ts";
 import { LabJudge } from "./lab-judge.ts";
 import { LabServer } from "./lab-server.ts";
-import { observed, type Left } from "./left.ts";
+import { besideTokens, observed, type Left } from "./left.ts";
 import type { RedteamModel } from "./model.ts";
 import { traffic, type TrafficKind } from "./traffic.ts";
 import {
@@ -196,6 +196,7 @@ export class Lab {
       curve: thinned(judge.curve),
       detectors: judge.detectors.map(({ id, logE }) => ({ id, logE: round(logE) })),
       meter: judge.meter,
+      beside: besideTokens(left),
       received: await this.#received(attack, knobs, owned, left),
       learnt: owned.agent.turncoat.report(),
       twin: twinOf(twin),

@@ -5,6 +5,8 @@
 import type { FinishReason, Prompt, SamplingParams } from "../../format/pair.ts";
 import type { Tag } from "../../format/tag.ts";
 import type { Observed } from "../../adversary/attack.ts";
+import { endBits, releaseBits } from "../../verification/release.ts";
+import type { Beside } from "./trial.ts";
 
 /** One request of a client, the same for the owned server and its honest twin. */
 export interface Ask {
@@ -52,4 +54,22 @@ export function observed(left: Left, seed: bigint): Observed[] {
       chunks: parts,
     },
   ];
+}
+
+/** The release tick of the lab, and of a site that sets no other; milliseconds. */
+export const tickMs = 20;
+
+/**
+ * Upper bounds on what these requests told beside their tokens. A stream may use every release tick
+ * between its start and its end; of any other reply only the tick at which it left is seen.
+ */
+export function besideTokens(left: readonly Left[]): Beside {
+  let [time, failures, tokens] = [0, 0, 0];
+  for (const one of left) {
+    const ticks = Math.ceil((one.endMs - one.sentMs) / tickMs);
+    time += one.ask.stream ? releaseBits(one.tokens, ticks) : Math.log2(ticks + 1);
+    failures += endBits(one.ask.params.maxTokens);
+    tokens += one.tokens;
+  }
+  return { time, failures, tokens };
 }

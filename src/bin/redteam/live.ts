@@ -10,7 +10,7 @@ import type { Alarm as SiteAlarm, GatewayStatus, VerdictSummary } from "../../fo
 import { parseTag } from "../../format/tag.ts";
 import { isFatal } from "../../format/verdict.ts";
 import type { LabTrialOptions } from "./lab.ts";
-import { observed, type Left } from "./left.ts";
+import { besideTokens, observed, type Left } from "./left.ts";
 import { openListeners } from "./listeners.ts";
 import { LiveSite, ownedName, twinName } from "./live-site.ts";
 import type { RedteamModel } from "./model.ts";
@@ -142,6 +142,7 @@ export class Live {
         evidence === null || evidence.tokens === 0
           ? null
           : { ...evidence.capacity, choice: 0, tokens: evidence.tokens },
+      beside: besideTokens(mine),
       received: await this.#received(site, attack, options, mine),
       learnt,
       twin: twinOf(site, watched),

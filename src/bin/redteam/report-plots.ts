@@ -134,7 +134,7 @@ export function bitsPlot(rows: readonly AttackSummary[]): string {
     const name = label(box.left - 8, y + 4, nameOf(row), "end", "name");
     const rule = line(box.left, y, box.width - box.right, y, "row");
     const decoded = bits.decodedPerToken ?? 0;
-    const bound = bits.carrier === "tokens" ? bits.boundPerToken : null;
+    const bound = bits.boundPerToken;
     const limit =
       bound === null
         ? ""

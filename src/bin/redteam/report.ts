@@ -61,7 +61,7 @@ function bitsTerms({ bits }: AttackSummary): string {
     bits.boundPerToken === null
       ? ""
       : term(
-          "meter's bound",
+          "bound",
           `${figure(bits.boundPerToken)} bits per token, ${maybe(bits.bound)} bits over ${figure(bits.tokensLeft)} tokens that had left`,
         );
   if (bits.decoded === null) return bound;
@@ -70,7 +70,10 @@ function bitsTerms({ bits }: AttackSummary): string {
   const beside =
     bits.carrier === "tokens"
       ? ""
-      : term("carried by", `${bits.carrier}, not tokens: the meter's bound says nothing of it`);
+      : term(
+          "carried by",
+          `${bits.carrier}, not tokens: the bound is on when text leaves and where replies end, not the meter's`,
+        );
   return term("decoded", decoded) + beside + bound;
 }
 

@@ -44,7 +44,7 @@ test("summary: a receiver that reads more than the meter allows -> said loudly",
   });
   const summaries = summarise(attacks, [trial]);
   assert.equal(summaries[0]?.bits.aboveBound, true);
-  assert.match(inWords(summaries, []), /ABOVE THE METER'S BOUND: stego-near-ties/);
+  assert.match(inWords(summaries, []), /ABOVE THE BOUND: stego-near-ties/);
   // Pauses are no tokens: the meter's bound does not speak of them.
   const timing = summarise(attacks, [{ ...trial, attack: "stego-timing" }]);
   assert.equal(timing[0]?.bits.aboveBound, false);

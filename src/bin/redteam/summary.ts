@@ -51,9 +51,9 @@ export interface Bits {
   /** Share of symbols that were read wrongly. */
   readonly wrong: number | null;
   readonly recovered: number;
-  /** What carries the message; the meter's bound is on tokens alone. */
+  /** What carries the message, and so which bound holds: the meter's, or that on releases and ends. */
   readonly carrier: NonNullable<Attack["carrier"]>;
-  /** Whether tokens carried it, and a trial decoded more per token than the meter allowed. */
+  /** Whether a trial decoded more per token than its bound. */
   readonly aboveBound: boolean;
 }
 
@@ -81,15 +81,16 @@ function counted<T extends string>(values: readonly T[]): Partial<Record<T, numb
 
 function bitsOf(trials: readonly Trial[], carrier: Bits["carrier"]): Bits {
   const left = (trial: Trial): number => trial.alarm?.tokens ?? trial.served.tokens;
-  const metered = trials.flatMap((trial) =>
-    trial.meter === null ? [] : [{ ...trial, meter: trial.meter }],
-  );
   const received = trials.flatMap(({ received: one }) => (one === null ? [] : [one]));
   const symbols = received.reduce((sum, { bits }) => sum + bits, 0);
+  const bounded = trials.flatMap((trial) => {
+    const perToken = boundOf(trial, carrier);
+    return perToken === null ? [] : [{ ...trial, perToken }];
+  });
   return {
     tokensLeft: mean(trials.map(left)) ?? 0,
-    bound: mean(metered.map((trial) => trial.meter.bitsPerToken * left(trial))),
-    boundPerToken: mean(metered.map(({ meter }) => meter.bitsPerToken)),
+    bound: mean(bounded.map((trial) => trial.perToken * left(trial))),
+    boundPerToken: mean(bounded.map(({ perToken }) => perToken)),
     decoded: mean(received.map(({ information }) => information)),
     decodedPerToken: mean(
       received.map(({ information, tokens }) => information / Math.max(1, tokens)),
@@ -100,13 +101,17 @@ function bitsOf(trials: readonly Trial[], carrier: Bits["carrier"]): Bits {
     wrong: symbols === 0 ? null : received.reduce((sum, { wrong }) => sum + wrong, 0) / symbols,
     recovered: received.filter((one) => one.recovered).length,
     carrier,
-    aboveBound: metered.some(
-      ({ received: one, meter }) =>
-        carrier === "tokens" &&
-        one !== null &&
-        one.information / Math.max(1, one.tokens) > meter.bitsPerToken,
+    aboveBound: bounded.some(
+      ({ received: one, perToken }) =>
+        one !== null && one.information / Math.max(1, one.tokens) > perToken,
     ),
   };
+}
+
+/** Bits per token that a carrier may have carried: the meter's, or what left beside the tokens. */
+function boundOf({ meter, beside }: Trial, carrier: Bits["carrier"]): number | null {
+  if (carrier === "tokens") return meter?.bitsPerToken ?? null;
+  return beside[carrier] / Math.max(1, beside.tokens);
 }
 
 function summaryOf(attack: Attack, mode: "live" | "lab", trials: readonly Trial[]): AttackSummary {
@@ -186,12 +191,12 @@ export function inWords(summaries: readonly AttackSummary[], skipped: readonly S
     sentences.push(`Stopped in every trial: ${names}.`);
   }
   const above = summaries.filter(({ bits }) => bits.aboveBound);
-  const sent = summaries.filter(({ bits }) => bits.decoded !== null && bits.carrier === "tokens");
+  const sent = summaries.filter(({ bits }) => bits.decoded !== null);
   if (sent.length > 0) {
     sentences.push(
       above.length === 0
-        ? "No receiver read more bits per token out of tokens than the capacity meter's bound."
-        : `ABOVE THE METER'S BOUND: ${ids(above)}.`,
+        ? "No receiver read more bits per token than the bound on what carried them."
+        : `ABOVE THE BOUND: ${ids(above)}.`,
     );
   }
   const accused = summaries.reduce((sum, { twin }) => sum + twin.accused, 0);

@@ -61,6 +61,16 @@ export interface Served {
   readonly refused: number;
 }
 
+/** What left by other ways than tokens could have carried at most; bits. verification/release.ts */
+export interface Beside {
+  /** When the tokens of streams left, by the release tick. */
+  readonly time: number;
+  /** Where requests ended, or failed. */
+  readonly failures: number;
+  /** Tokens of all replies. */
+  readonly tokens: number;
+}
+
 export interface Twin {
   readonly pairs: number;
   readonly tokens: number;
@@ -89,6 +99,7 @@ export interface Trial {
   readonly curve: readonly CurvePoint[];
   readonly detectors: readonly DetectorLog[];
   readonly meter: Meter | null;
+  readonly beside: Beside;
   /** What the receiver decoded from everything that left; null where the attack sends no message. */
   readonly received: Received | null;
   readonly learnt: readonly Learnt[];
