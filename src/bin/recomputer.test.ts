@@ -149,7 +149,15 @@ async function start(
   file: string,
 ): Promise<RunningRecomputer> {
   const running = await startRecomputer({
-    ...{ name: "r1", host: "127.0.0.1", port: 0, orderSeed, releaseKeys: [], entries: [entry], webhook: null },
+    ...{
+      name: "r1",
+      host: "127.0.0.1",
+      port: 0,
+      orderSeed,
+      releaseKeys: [],
+      entries: [entry],
+      webhook: null,
+    },
     profiles: [testProfile],
     identity: await identity("recomputer", "r1"),
     openEngine: checkedEngines(new Map([["weir-tiny", file]]), { threads: 1 }),
