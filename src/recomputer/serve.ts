@@ -31,7 +31,7 @@ import { formatTag, type Tag } from "../format/tag.ts";
 import { isFatal, type Verdict } from "../format/verdict.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
-import { detectorsFor } from "../verification/detectors/index.ts";
+import { betting } from "../verification/detectors/index.ts";
 import type { OpenEngine } from "./engine.port.ts";
 import { Engines } from "./engines.ts";
 import { EvidenceBook, type DetectorsFor } from "./evidence.ts";
@@ -131,7 +131,7 @@ export class Recomputer {
       replay: this.#timing.replay,
     });
     const stored = parts.store.evidence();
-    this.#evidence = new EvidenceBook(parts.ladder, parts.detectors ?? detectorsFor, stored);
+    this.#evidence = new EvidenceBook(parts.ladder, parts.detectors ?? betting, stored);
     this.#gateways = new Gateways(parts, this.#timing.gatewayAwayMs);
     this.#queue = new Queue(parts.queue ?? defaultQueue, (gateway, full) => {
       this.#gateways.setPaused(gateway, full);

@@ -21,7 +21,7 @@ import {
   readCapacity,
   type CapacityState,
 } from "../../verification/capacity.ts";
-import { detectorsFor } from "../../verification/detectors/index.ts";
+import { betting } from "../../verification/detectors/index.ts";
 import type { TokenFacts } from "../../verification/facts.ts";
 import type { CurvePoint, DetectorLog, Meter, StepTaken } from "./trial.ts";
 
@@ -75,7 +75,7 @@ export class LabJudge {
       ...{ clock: systemClock, store: this.#db.verdicts, entries: [entry], profiles: [profile] },
       ...{ engines, replay: defaultTiming.replay },
     });
-    this.#book = new EvidenceBook(ladder, detectorsFor, []);
+    this.#book = new EvidenceBook(ladder, betting, []);
   }
 
   get waiting(): number {

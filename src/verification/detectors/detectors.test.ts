@@ -8,7 +8,7 @@ import { greedy } from "../laws/greedy.ts";
 import { gumbelPhilox } from "../laws/gumbel-philox.ts";
 import { llamaMt19937 } from "../laws/llama-mt19937.ts";
 import { gls } from "./gls.ts";
-import { detectors, detectorsFor } from "./index.ts";
+import { betting, detectors, detectorsFor } from "./index.ts";
 import { interval } from "./interval.ts";
 import { margin } from "./margin.ts";
 import { mismatch } from "./mismatch.ts";
@@ -162,4 +162,9 @@ test("detectors: detectorsFor -> those that say something under the law", () => 
   assert.deepEqual(ids(gumbelPhilox), ["margin", "mismatch", "rank", "tail", "gls", "surprise"]);
   assert.deepEqual(ids(llamaMt19937), [...ids(gumbelPhilox), "interval"]);
   assert.deepEqual(ids(greedy), ["margin", "mismatch", "rank", "tail", "gls"]);
+});
+
+test("detectors: betting -> all that say something, without the one that earned nothing", () => {
+  const ids = betting(gumbelPhilox).map(({ id }) => id);
+  assert.deepEqual(ids, ["margin", "mismatch", "tail", "gls", "surprise"]);
 });

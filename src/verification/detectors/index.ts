@@ -29,3 +29,12 @@ export function detectorsFor(law: NoiseLaw): readonly Detector[] {
     return id !== "surprise" || law.family !== "greedy";
   });
 }
+
+/**
+ * Those that bet. `rank` does not: in the ablation of docs/PERFORMANCE.md section 4 it found nothing
+ * sooner than the others, and each detector that bets takes a share of the capital. It is measured,
+ * scored and calibrated like the rest.
+ */
+export function betting(law: NoiseLaw): readonly Detector[] {
+  return detectorsFor(law).filter(({ id }) => id !== "rank");
+}
