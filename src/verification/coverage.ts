@@ -24,7 +24,8 @@
  * of stakes now and then has luck.
  */
 import { assert } from "../base/assert.ts";
-import { betaBelow, firstPassage, gammaBelow, lnGamma, normalBelow } from "./special.ts";
+import { logGamma } from "./beta.ts";
+import { betaBelow, firstPassage, gammaBelow, normalBelow } from "./special.ts";
 
 export interface Traffic {
   /** Share of pairs audited, (0, 1]. */
@@ -76,9 +77,9 @@ interface Step {
 export function binomial(tokens: number, share: number): number[] {
   return Array.from({ length: tokens + 1 }, (_, i) =>
     Math.exp(
-      lnGamma(tokens + 1) -
-        lnGamma(i + 1) -
-        lnGamma(tokens - i + 1) +
+      logGamma(tokens + 1) -
+        logGamma(i + 1) -
+        logGamma(tokens - i + 1) +
         i * Math.log(share) +
         (tokens - i) * Math.log1p(-share),
     ),

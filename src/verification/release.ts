@@ -4,7 +4,7 @@
  * whether it goes on. The gateway's release tick and the router's framing leave it no other way.
  */
 import { assert } from "../base/assert.ts";
-import { lnGamma } from "./special.ts";
+import { logGamma } from "./beta.ts";
 
 /**
  * Bits that the release of `tokens` over at most `ticks` release ticks can carry: log2 of the number
@@ -13,7 +13,7 @@ import { lnGamma } from "./special.ts";
  */
 export function releaseBits(tokens: number, ticks: number): number {
   assert(tokens >= 0 && ticks >= 0, "tokens and ticks are counts");
-  return (lnGamma(tokens + ticks + 1) - lnGamma(tokens + 1) - lnGamma(ticks + 1)) / Math.LN2;
+  return (logGamma(tokens + ticks + 1) - logGamma(tokens + 1) - logGamma(ticks + 1)) / Math.LN2;
 }
 
 /**

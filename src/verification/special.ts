@@ -1,21 +1,6 @@
 /** Distribution functions that coverage needs: normal, gamma, beta, inverse Gaussian. */
 import { assert } from "../base/assert.ts";
-
-/** Lanczos coefficients, g = 7, n = 9 (Godfrey); relative error below 1e-14. */
-const lanczos = [
-  0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313,
-  -176.61502916214059, 12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6,
-  1.5056327351493116e-7,
-] as const;
-
-/** ln Gamma(x), x > 0. */
-export function lnGamma(x: number): number {
-  if (x < 0.5) return Math.log(Math.PI / Math.sin(Math.PI * x)) - lnGamma(1 - x);
-  const y = x - 1;
-  const sum = lanczos.reduce((s, c, i) => (i === 0 ? c : s + c / (y + i)), 0);
-  const t = y + 7.5;
-  return 0.5 * Math.log(2 * Math.PI) + (y + 0.5) * Math.log(t) - t + Math.log(sum);
-}
+import { logGamma } from "./beta.ts";
 
 const tiny = 1e-300;
 const precision = 1e-14;
@@ -49,7 +34,7 @@ export function gammaBelow(shape: number, x: number): number {
     const cube = Math.cbrt(x / shape);
     return normalBelow((cube - 1 + 1 / (9 * shape)) * 3 * Math.sqrt(shape));
   }
-  const front = Math.exp(shape * Math.log(x) - x - lnGamma(shape));
+  const front = Math.exp(shape * Math.log(x) - x - logGamma(shape));
   if (x < shape + 1) {
     let term = 1 / shape;
     let sum = term;
@@ -69,7 +54,7 @@ export function betaBelow(x: number, a: number, b: number): number {
   if (x <= 0) return 0;
   if (x >= 1) return 1;
   if (x > (a + 1) / (a + b + 2)) return 1 - betaBelow(1 - x, b, a);
-  const lnBeta = lnGamma(a) + lnGamma(b) - lnGamma(a + b);
+  const lnBeta = logGamma(a) + logGamma(b) - logGamma(a + b);
   const front = Math.exp(a * Math.log(x) + b * Math.log1p(-x) - lnBeta) / a;
   const fraction = continued(1, (i) => {
     const m = i >> 1;
