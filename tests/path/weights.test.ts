@@ -20,9 +20,13 @@ import { buildHouse, removeDirectory, type House } from "./house.ts";
 
 const chunkBytes = 4096;
 // 10.5 chunks: the last one is short, and the tree is not a power of two.
-const weights = Buffer.from(Array.from({ length: 10.5 * chunkBytes }, (_, i) => (i * 31) & 0xff));
+// No two chunks are alike: chunks in the wrong order must show.
+const weights = Buffer.from(
+  Array.from({ length: 10.5 * chunkBytes }, (_, i) => (i * 31 + Math.floor(i / 251)) & 0xff),
+);
 const { entry } = whitelisted("m", weights, chunkBytes);
 const { chunks, tree } = chunked(weights, chunkBytes);
+assert.equal(new Set(chunks.map((chunk) => chunk.toString("hex"))).size, chunks.length);
 
 /** What a server got over its link, at each power-on. */
 interface Boot {
