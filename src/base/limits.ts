@@ -13,6 +13,14 @@ export const limits = {
   weightsChunks: 1_048_576,
   /** Depth of the chunk tree that `weightsChunks` gives. */
   chunkProof: 20,
+  /** Keys, and operators, of one party in the trust root. */
+  partyKeys: 8,
+  /** Versions of a trust root, all of which a root file holds, and its size. */
+  rootVersions: 1024,
+  rootChainBytes: 4_194_304,
+  /** Entries of a whitelist, and its size. */
+  whitelistEntries: 256,
+  whitelistBytes: 1_048_576,
   /** Largest encoded input (messages or prompt). */
   input: 524_288,
   /** Messages in a chat. */
@@ -56,6 +64,14 @@ export const limits = {
   gatewayInflight: 1024,
   /** Unread reply bytes that a slow client may leave in the router before it is cut off. */
   clientBacklog: 4_194_304,
+  /** A signed note, the signatures on it, and the name of a key. */
+  note: 16_384,
+  noteSignatures: 64,
+  noteName: 256,
+  /** Log entries in one LOG_LEAVES frame. */
+  logEntries: 8192,
+  /** Consistency proof lines of add-checkpoint (C2SP tlog-witness). */
+  consistencyProof: 63,
   /** Signed orders and other JSON that crosses a link. */
   orderBytes: 65_536,
   statusBytes: 1_048_576,

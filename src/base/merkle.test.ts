@@ -5,12 +5,15 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { InvalidError } from "./assert.ts";
 import {
+  consistencyPath,
   emptyRoot,
   leafHash,
   MerkleFrontier,
   merkleRoot,
   merkleRootByDefinition,
   MerkleTree,
+  nodeHash,
+  verifyConsistency,
   verifyInclusion,
 } from "./merkle.ts";
 
@@ -147,3 +150,172 @@ test(
     assert.ok(count >= 98, `only ${count} vectors were found`);
   },
 );
+
+function consistencyOf(leaves: readonly Buffer[], from: number, to: number): Buffer[] {
+  return consistencyPath(from, to, (start, end) =>
+    merkleRootByDefinition(leaves.slice(start, end)),
+  );
+}
+
+test("merkle: every two sizes to 40 -> the consistency proof verifies, and for no other pair of roots", () => {
+  const leaves = someLeaves(40);
+  const root = (size: number): Buffer => merkleRoot(leaves.slice(0, size));
+  const forged = [...leaves];
+  forged[0] = leafHash(Buffer.from("forged"));
+  for (let to = 1; to <= leaves.length; to++) {
+    for (let from = 1; from <= to; from++) {
+      const proof = consistencyOf(leaves, from, to);
+      verifyConsistency(from, to, proof, root(from), root(to));
+      const other = merkleRoot(forged.slice(0, to));
+      for (const roots of [
+        [root(from), other],
+        [merkleRoot(forged.slice(0, from)), root(to)],
+      ] as const) {
+        assert.throws(() => verifyConsistency(from, to, proof, ...roots), {
+          code: "merkle.consistency",
+        });
+      }
+      // Nor does any proof that the forger could make for his tree lead from the old root.
+      const forgedProof = consistencyOf(forged, from, to);
+      assert.throws(
+        () => verifyConsistency(from, to, forgedProof, root(from), other),
+        InvalidError,
+      );
+    }
+  }
+});
+
+test("merkle: a consistency proof with a bit flipped, a hash more or a hash less -> refused", () => {
+  const leaves = someLeaves(70);
+  const sizes = fc.tuple(fc.integer({ min: 1, max: 69 }), fc.integer({ min: 1, max: 70 }));
+  fc.assert(
+    fc.property(
+      sizes.filter(([from, to]) => from < to),
+      fc.nat(),
+      fc.nat(),
+      ([from, to], a, b) => {
+        const proof = consistencyOf(leaves, from, to);
+        const roots = [merkleRoot(leaves.slice(0, from)), merkleRoot(leaves.slice(0, to))] as const;
+        const refused = (changed: Buffer[]): void => {
+          assert.throws(() => verifyConsistency(from, to, changed, ...roots), {
+            code: "merkle.consistency",
+          });
+        };
+        refused(proof.slice(1));
+        refused(proof.slice(0, -1));
+        refused([...proof, Buffer.alloc(32)]);
+        const changed = proof.map((hash) => Buffer.from(hash));
+        const one = changed[a % changed.length] ?? emptyRoot;
+        one[b % 32] = (one[b % 32] ?? 0) ^ 1;
+        refused(changed);
+      },
+    ),
+  );
+});
+
+test("merkle: from an empty tree, or to a smaller one -> refused, whatever the proof", () => {
+  const leaves = someLeaves(4);
+  const root = merkleRoot(leaves);
+  const why = { code: "merkle.consistency" };
+  assert.throws(() => verifyConsistency(0, 4, [], emptyRoot, root), why);
+  assert.throws(() => verifyConsistency(4, 3, [], root, merkleRoot(leaves.slice(0, 3))), why);
+  assert.throws(() => verifyConsistency(4, 4, [], root, nodeHash(root, root)), why);
+});
+
+interface ConsistencyProbe {
+  readonly size1: number;
+  readonly size2: number;
+  readonly root1: string;
+  readonly root2: string;
+  readonly proof: readonly string[] | null;
+  readonly desc: string;
+  readonly wantErr: boolean;
+}
+
+const consistencyVectors = join(
+  import.meta.dirname,
+  "../../../shared/vectors/merkle/testdata/consistency",
+);
+
+test(
+  "merkle: the public consistency vectors -> each accepted or refused as published",
+  {
+    skip: existsSync(consistencyVectors)
+      ? false
+      : "SKIPPED: ../shared/vectors/merkle is absent, nothing was compared",
+  },
+  () => {
+    let count = 0;
+    let strict = 0;
+    for (const file of readdirSync(consistencyVectors, { recursive: true, encoding: "utf8" })) {
+      if (!file.endsWith(".json")) continue;
+      const text = readFileSync(join(consistencyVectors, file), "utf8");
+      const probe = JSON.parse(text) as ConsistencyProbe;
+      const bytes = (base64: string): Buffer => Buffer.from(base64, "base64");
+      const { size1, size2 } = probe;
+      const proof = (probe.proof ?? []).map(bytes);
+      const check = (): void => {
+        verifyConsistency(size1, size2, proof, bytes(probe.root1), bytes(probe.root2));
+      };
+      // Stricter than published: no proof from an empty tree, and no root that is not a hash.
+      const stricter = size1 === 0 || bytes(probe.root1).length !== 32;
+      if (stricter && !probe.wantErr) strict++;
+      if (probe.wantErr || stricter) assert.throws(check, InvalidError, `${file}: ${probe.desc}`);
+      else assert.doesNotThrow(check, `${file}: ${probe.desc}`);
+      count++;
+    }
+    assert.ok(count >= 98, `only ${count} vectors were found`);
+    assert.equal(strict, 1, "vectors that we refuse and others accept");
+  },
+);
+
+test("merkle: an inclusion proof longer than its tree is deep -> refused, though it leads to the root", () => {
+  const [leaf, more] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+  const tooLong = /too long/;
+  assert.throws(() => {
+    verifyInclusion(leaf, 0, 1, [more], nodeHash(more, leaf));
+  }, tooLong);
+  const leaves = [leaf, more, Buffer.alloc(32, 3)];
+  const proof = new MerkleTree(leaves).proof(1);
+  assert.throws(() => {
+    verifyInclusion(more, 1, 3, [...proof, more], nodeHash(more, merkleRoot(leaves)));
+  }, tooLong);
+});
+
+test("merkle: a consistency proof longer than it may be -> refused, though it leads to both roots", () => {
+  const leaves = [1, 2, 3, 4].map((byte) => Buffer.alloc(32, byte));
+  const range = (start: number, end: number): Buffer => merkleRoot(leaves.slice(start, end));
+  const more = Buffer.alloc(32, 9);
+  const proof = [...consistencyPath(3, 4, range), more];
+  const [root1, root2] = [range(0, 3), range(0, 4)].map((root) => nodeHash(more, root));
+  assert.ok(root1 !== undefined && root2 !== undefined);
+  assert.throws(() => {
+    verifyConsistency(3, 4, proof, root1, root2);
+  }, /too long/);
+});
+
+test("merkle: sizes that are no integers, hashes that are not 32 bytes -> refused as such", () => {
+  const leaves = [1, 2, 3, 4].map((byte) => Buffer.alloc(32, byte));
+  const [leaf = emptyRoot] = leaves;
+  const root = merkleRoot(leaves);
+  const proof = new MerkleTree(leaves).proof(0);
+  const range = (start: number, end: number): Buffer => merkleRoot(leaves.slice(start, end));
+  const path = consistencyPath(3, 4, range);
+  const old = range(0, 3);
+  for (const odd of [NaN, 0.5, 2 ** 53]) {
+    assert.throws(() => verifyInclusion(leaf, odd, 4, proof, root), /no integer/);
+    assert.throws(() => verifyInclusion(leaf, 0, odd, proof, root), /no integer/);
+    assert.throws(() => verifyConsistency(odd, 4, path, old, root), /no integer/);
+    assert.throws(() => verifyConsistency(3, odd, path, old, root), /no integer/);
+  }
+  for (const bytes of [31, 33]) {
+    const short = (hash: Buffer): Buffer =>
+      Buffer.concat([hash, Buffer.alloc(1)]).subarray(0, bytes);
+    const cut = (hashes: readonly Buffer[]): Buffer[] => hashes.map(short);
+    assert.throws(() => verifyInclusion(leaf, 0, 4, cut(proof), root), /proof hash is not 32/);
+    assert.throws(() => verifyInclusion(short(leaf), 0, 4, proof, root), /leaf hash is not 32/);
+    assert.throws(() => verifyConsistency(3, 4, cut(path), old, root), /proof hash is not 32/);
+    assert.throws(() => verifyConsistency(3, 4, path, short(old), root), /root is not 32/);
+    assert.throws(() => verifyConsistency(3, 4, path, old, short(root)), /root is not 32/);
+  }
+});

@@ -55,6 +55,14 @@ export class MerkleFrontier {
     this.#size++;
   }
 
+  /** A tree of its own that goes on from here. */
+  clone(): MerkleFrontier {
+    const copy = new MerkleFrontier();
+    copy.#edge.push(...this.#edge);
+    copy.#size = this.#size;
+    return copy;
+  }
+
   root(): Buffer {
     let root: Buffer | undefined;
     for (const hash of this.#edge) {
@@ -154,6 +162,102 @@ export function verifyInclusion(
   }
   if (sn !== 0) fail("the proof is too short");
   if (!equalBytes(hash, root)) fail("the proof does not lead to the root");
+}
+
+/**
+ * The consistency proof between the trees over the first `from` and the first `to` leaves (RFC 9162 section 2.1.4.1),
+ * 0 < from <= to; empty when they are equal. `range` gives the root over leaves [start, end).
+ */
+export function consistencyPath(
+  from: number,
+  to: number,
+  range: (start: number, end: number) => Buffer,
+): Buffer[] {
+  assert(from > 0 && from <= to, "a proof leads from a tree with leaves to one that is no smaller");
+  const path: Buffer[] = [];
+  let start = 0;
+  let end = to;
+  // Whether the old tree's own root is the part that is left over: the verifier has it already.
+  let whole = true;
+  while (from !== end) {
+    const middle = start + splitPoint(end - start);
+    if (from <= middle) {
+      path.push(range(middle, end));
+      end = middle;
+    } else {
+      path.push(range(start, middle));
+      start = middle;
+      whole = false;
+    }
+  }
+  if (!whole) path.push(range(start, end));
+  return path.reverse();
+}
+
+/** Both roots that a consistency proof leads to; the number of hashes is checked here as well. */
+function consistencyRoots(
+  size1: number,
+  size2: number,
+  proof: readonly Uint8Array[],
+  root1: Uint8Array,
+  fail: (why: string) => never,
+): readonly [Uint8Array, Uint8Array] {
+  let fn = size1 - 1;
+  let sn = size2 - 1;
+  while (fn % 2 === 1) {
+    fn = Math.floor(fn / 2);
+    sn = Math.floor(sn / 2);
+  }
+  // fn is 0 exactly when size1 is a power of two: then the old root itself begins the proof.
+  const [first, ...rest] = fn === 0 ? [root1, ...proof] : proof;
+  if (first === undefined) return fail("the proof is empty");
+  let one = first;
+  let two = first;
+  for (const sibling of rest) {
+    if (sn === 0) fail("the proof is too long");
+    if (fn % 2 === 1 || fn === sn) {
+      one = nodeHash(sibling, one);
+      two = nodeHash(sibling, two);
+      while (fn % 2 === 0 && fn !== 0) {
+        fn = Math.floor(fn / 2);
+        sn = Math.floor(sn / 2);
+      }
+    } else {
+      two = nodeHash(two, sibling);
+    }
+    fn = Math.floor(fn / 2);
+    sn = Math.floor(sn / 2);
+  }
+  if (sn !== 0) fail("the proof is too short");
+  return [one, two];
+}
+
+/**
+ * Checks that the tree of `size2` leaves begins with that of `size1` (RFC 9162 section 2.1.4.2). Throws InvalidError
+ * `merkle.consistency`. `size1` 0 is refused: every tree begins with the empty one, and a proof says nothing.
+ */
+export function verifyConsistency(
+  size1: number,
+  size2: number,
+  proof: readonly Uint8Array[],
+  root1: Uint8Array,
+  root2: Uint8Array,
+): void {
+  const fail = (why: string): never => {
+    throw new InvalidError("merkle.consistency", why);
+  };
+  if (!Number.isSafeInteger(size1) || !Number.isSafeInteger(size2)) fail("a size is no integer");
+  if (size1 < 1 || size1 > size2) fail("the sizes are not in order");
+  if (root1.length !== 32 || root2.length !== 32) fail("a root is not 32 bytes");
+  if (proof.some((hash) => hash.length !== 32)) fail("a proof hash is not 32 bytes");
+  if (size1 === size2) {
+    if (proof.length > 0) fail("trees of one size need no proof");
+    if (!equalBytes(root1, root2)) fail("two trees of one size have different roots");
+    return;
+  }
+  const [one, two] = consistencyRoots(size1, size2, proof, root1, fail);
+  if (!equalBytes(one, root1)) fail("the proof does not lead to the old root");
+  if (!equalBytes(two, root2)) fail("the proof does not lead to the new root");
 }
 
 /** Hashes of a range of leaves [start, end) by the recursive definition; O(n). */
