@@ -66,8 +66,9 @@ export function parseEnvelope(bytes: Uint8Array): Envelope {
   if (Object.keys(rest).length > 0 || typeof payloadType !== "string") {
     throw new InvalidError("dsse.shape", "an envelope has payloadType, payload and signatures");
   }
-  if (!Array.isArray(signatures) || signatures.length > 16) {
-    throw new InvalidError("dsse.shape", "an envelope has at most 16 signatures");
+  // A change of the trust root may carry eight keys of each party, old ones and new ones.
+  if (!Array.isArray(signatures) || signatures.length > 32) {
+    throw new InvalidError("dsse.shape", "an envelope has at most 32 signatures");
   }
   return {
     payloadType,

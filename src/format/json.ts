@@ -156,6 +156,11 @@ export class Fields {
     throw new InvalidError("json.shape", `${this.#path}.${key} must be ${wanted}`);
   }
 
+  /** Whether the field is there; asking for it or not. */
+  has(key: string): boolean {
+    return this.#object[key] !== undefined;
+  }
+
   text(key: string): string {
     const value = this.#get(key);
     return typeof value === "string" ? value : this.#wrong(key, "a string");
@@ -193,6 +198,15 @@ export class Fields {
       typeof entry === "number" && entry >= min && entry <= max
         ? entry
         : this.#wrong(`${key}[${i}]`, `a number from ${min} to ${max}`),
+    );
+  }
+
+  /** A list of strings. */
+  texts(key: string): string[] {
+    const value = this.#get(key);
+    if (!Array.isArray(value)) this.#wrong(key, "a list of strings");
+    return value.map((entry, i) =>
+      typeof entry === "string" ? entry : this.#wrong(`${key}[${i}]`, "a string"),
     );
   }
 

@@ -22,6 +22,10 @@ export const frameType = {
   loadChunk: 0x11,
   loadEnd: 0x12,
   loadReady: 0x13,
+  eraseBegin: 0x14,
+  eraseData: 0x15,
+  eraseKey: 0x16,
+  eraseMac: 0x17,
   generate: 0x20,
   prompt: 0x21,
   tokens: 0x22,
@@ -51,6 +55,7 @@ export const frameType = {
   order: 0x53,
   orderResult: 0x54,
   heartbeat: 0x55,
+  carriers: 0x56,
   // observer or operator <-> any role
   watch: 0x60,
   status: 0x61,
@@ -58,6 +63,17 @@ export const frameType = {
   receipt: 0x63,
   verdictAsk: 0x64,
   verdictInfo: 0x65,
+  // gateway <-> publisher; LOG_ASK and LOG_LEAVES also recomputer <-> gateway
+  logWatch: 0x66,
+  logCheckpoint: 0x67,
+  logAsk: 0x68,
+  logLeaves: 0x69,
+  logCosigned: 0x6a,
+  // gateway <-> publisher, which carries them to and from the parties' witnesses; id = round
+  drawOpen: 0x6b,
+  drawCommit: 0x6c,
+  drawLogged: 0x6d,
+  drawSecret: 0x6e,
   // recomputer <-> executor; id = slot (STEP: the step's number)
   slotReady: 0x70,
   slotOpen: 0x71,

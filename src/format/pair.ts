@@ -4,7 +4,6 @@
  */
 import { InvalidError } from "../base/assert.ts";
 import { Reader, Writer } from "../base/bytes.ts";
-import { sha256 } from "../base/hash.ts";
 import { limits } from "../base/limits.ts";
 
 export const chatRoles = ["system", "user", "assistant"] as const;
@@ -193,9 +192,4 @@ export function decodeOutput(bytes: Uint8Array): Output {
   const text = from.text(limits.outputText);
   from.end();
   return { promptIds, tokenIds, text, finish };
-}
-
-/** SHA-256 of an encoded input or output, as the leaf commits to it. */
-export function pairDigest(encoded: Uint8Array): Buffer {
-  return sha256(encoded);
 }

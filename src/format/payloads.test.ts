@@ -204,8 +204,17 @@ check(
   server.encodeFailed,
   server.decodeFailed,
 );
-check("fetch", digest, encodeFetch, decodeFetch);
-check("offer", record({ sizeBytes: u64, chunkBytes: u32 }), encodeOffer, decodeOffer);
+check(
+  "fetch",
+  record({
+    root: digest,
+    first: u32,
+    certificate: fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
+  }),
+  encodeFetch,
+  decodeFetch,
+);
+check("offer", record({ sizeBytes: u64, chunkBytes: u32, enc: digest }), encodeOffer, decodeOffer);
 check(
   "chunk",
   record({

@@ -46,6 +46,11 @@ test("policy: wrong fields -> an InvalidError that names the field", () => {
     [{ ...defaultPolicy, ladder: [{ ...recheck, logE: "fleet" }, shutdown] }, /ladder\[0\]\.logE/],
     [{ ...defaultPolicy, ladder: [{ ...recheck, logE: "much" }, shutdown] }, /ladder\[0\]\.logE/],
     [{ ...defaultPolicy, ladder: [{ step: "scold", logE: 1 }, shutdown] }, /ladder\[0\]\.step/],
+    [{ ...defaultPolicy, fleet: { ...fleet, beginnings: 0 } }, /policy\.fleet\.beginnings/],
+    [{ ...defaultPolicy, fleet: { ...fleet, beginnings: 1.5 } }, /policy\.fleet\.beginnings/],
+    [{ ...defaultPolicy, release: {} }, /policy\.release\.bitsPerSecond/],
+    [{ ...defaultPolicy, release: { bitsPerSecond: -1 } }, /policy\.release\.bitsPerSecond/],
+    [{ ...defaultPolicy, release: { bitsPerSecond: 1, more: 1 } }, /unknown field "more"/],
     [{ ...defaultPolicy, capacity: { ...capacity, step: "none" } }, /policy\.capacity\.step/],
     [{ ...defaultPolicy, capacity: { ...capacity, bitsPerToken: -1 } }, /capacity\.bitsPerToken/],
     [{ ...defaultPolicy, capacity: { ...capacity, minTokens: 0 } }, /capacity\.minTokens/],
@@ -78,4 +83,12 @@ test("policy: the ladder as numbers -> rises, and shutdown is not before the fle
   const early: Policy = { ...defaultPolicy, ladder: [{ step: "shutdown", logE: 17 }] };
   assert.throws(() => ladderOf(early, 17.7), { message: /ladder\[0\]\.logE must be at least/ });
   assert.equal(ladderOf(early, 16)[0]?.logE, 17);
+});
+
+test("policy: beginnings and release -> optional, and kept when given", () => {
+  const { schema, fleet, ladder, capacity } = defaultPolicy;
+  const old: Policy = { schema, fleet, ladder, capacity };
+  assert.deepEqual(parse(old), old);
+  const lives = { ...old, fleet: { ...old.fleet, beginnings: 12 }, release: { bitsPerSecond: 7 } };
+  assert.deepEqual(parse(lives), lives);
 });

@@ -27,6 +27,8 @@ export interface FleetPolicy {
   readonly years: number;
   /** Audited pairs per server and year: turns the budget into rates per pair. */
   readonly pairsPerYear: number;
+  /** How often a server's evidence begins in these years, at most; each life spends alpha anew. 1 unless given. */
+  readonly beginnings?: number;
 }
 
 export interface CapacityRule {
@@ -37,6 +39,12 @@ export interface CapacityRule {
   readonly step: LadderStep;
 }
 
+/** Held against what leaves beside the tokens (verification/release.ts). */
+export interface ReleaseRule {
+  /** Bits that release times, failures and ends of one server's replies may carry a second, at most. */
+  readonly bitsPerSecond: number;
+}
+
 export interface Policy {
   readonly schema: 1;
   /** P(any honest server of the fleet is ever shut down by evidence) <= alpha, over `years`. */
@@ -44,6 +52,8 @@ export interface Policy {
   /** In rising order of evidence; the last is `shutdown`. */
   readonly ladder: readonly LadderRule[];
   readonly capacity: CapacityRule;
+  /** `defaultRelease` unless given. */
+  readonly release?: ReleaseRule;
 }
 
 /** A rule with its threshold as a number. */
@@ -83,6 +93,8 @@ export interface Ladder {
   /** The rules themselves, for observers: the ladder with the fleet's threshold as a number. */
   readonly rungs: readonly LadderRung[];
   readonly capacity: CapacityRule;
+  readonly release: ReleaseRule;
+  readonly fleet: FleetPolicy;
   /** Steps to take now, mildest first; none that was taken. Pure. */
   due(standing: Standing): DueStep[];
   /** Whether, taken or not, the evidence stands at or beyond what shuts a server down; in words, or null. */
@@ -93,6 +105,9 @@ export interface Ladder {
 const policyBytesMax = 65_536;
 /** Above every log e-value that anybody would wait for; nats. */
 const logEMax = 10_000;
+
+/** A sixtieth of what a peer sends that trains with others over the internet, about 6 Mb/s. */
+export const defaultRelease: ReleaseRule = { bitsPerSecond: 100_000 };
 
 /**
  * The policy of spec/policy.md section "The default": a fleet of 250,000 servers that in ten years
@@ -111,6 +126,7 @@ export const defaultPolicy: Policy = {
     ...{ bitsPerToken: 0.2, bitsPerSecond: 10_000, minTokens: 10_000_000 },
     step: "raise-epsilon",
   },
+  release: defaultRelease,
 };
 
 const wrong = (field: string, what: string): never => {
@@ -135,6 +151,12 @@ function readRule(from: Fields, index: number): LadderRule {
   if (epsilon === 0) wrong(`${path}.epsilon`, "must be above 0, up to 1");
   from.end();
   return { step, logE, epsilon };
+}
+
+function readRelease(from: Fields): ReleaseRule {
+  const bitsPerSecond = from.number("bitsPerSecond", 0, 1e15);
+  from.end();
+  return { bitsPerSecond };
 }
 
 /** The rules must climb: in step, and where both are numbers, in evidence. */
@@ -174,6 +196,9 @@ export function parsePolicy(bytes: Uint8Array): Policy {
     alpha: fleetFields.number("alpha", 1e-12, 0.5),
     years: fleetFields.number("years", 0.001, 1000),
     pairsPerYear: fleetFields.integer("pairsPerYear", 1, 1e12),
+    ...(fleetFields.has("beginnings")
+      ? { beginnings: fleetFields.integer("beginnings", 1, 1e6) }
+      : {}),
   };
   fleetFields.end();
   const ladder = top.objects("ladder").map(readRule);
@@ -186,8 +211,9 @@ export function parsePolicy(bytes: Uint8Array): Policy {
     step: readStep(capacityFields, "capacity"),
   };
   capacityFields.end();
+  const release = top.has("release") ? readRelease(top.object("release")) : null;
   top.end();
-  return { schema: 1, fleet, ladder, capacity };
+  return { schema: 1, fleet, ladder, capacity, ...(release === null ? {} : { release }) };
 }
 
 /** The text of a policy file. */

@@ -1,16 +1,18 @@
 /**
  * The whitelist, spec/whitelist.md: which models both parties allow, and everything that shapes
- * their output. A DSSE envelope that counts only with a signature of party A and one of party B.
+ * their output. A DSSE envelope that counts only with enough signatures of party A and of party B, by
+ * the trust root (trust-root.ts). Whether it is older than one seen before: trust-memory.ts.
  */
 import type { KeyObject } from "node:crypto";
 import { InvalidError } from "../base/assert.ts";
 import { decodeUtf8, fromHex } from "../base/bytes.ts";
 import { sha256 } from "../base/hash.ts";
 import { limits } from "../base/limits.ts";
-import { parseEnvelope, sealEnvelope, signersOf, type Envelope } from "./dsse.ts";
+import { parseEnvelope, sealEnvelope, type Envelope } from "./dsse.ts";
 import { Fields, parseJson } from "./json.ts";
+import { quorumGap, signedBy, type Signed, type TrustRoot } from "./trust-root.ts";
 
-export const whitelistType = "application/vnd.weir.whitelist+json;v=1";
+export const whitelistType = "application/vnd.weir.whitelist+json;v=2";
 
 export interface WeightsEntry {
   /** S: the size of the weights. The gateway serves after exactly 8 S bits. */
@@ -37,6 +39,8 @@ export interface WhitelistEntry {
   readonly tokenizerDigest: Buffer;
   readonly templateDigest: Buffer;
   readonly engine: string;
+  /** SHA-256 over the engine's libraries (adapter/llama/engine-build.ts). */
+  readonly engineBuild: Buffer;
   readonly noiseLaw: string;
   readonly generation: GenerationPolicy;
   /** SHA-256 of the calibration profile's file (format/profile.ts): what honest servers show. */
@@ -45,9 +49,26 @@ export interface WhitelistEntry {
   readonly digest: Buffer;
 }
 
-export interface Whitelist {
+/** What two parties agree on, before its entries have digests. */
+export interface WhitelistDraft {
+  /** Strictly above every earlier one. */
   readonly version: number;
+  /** The version of the trust root whose keys sign it: it counts under that one alone. */
+  readonly rootVersion: number;
+  /** No server boots under this list from this moment on. Milliseconds since 1970. */
+  readonly expiresMs: number;
+  readonly entries: readonly Omit<WhitelistEntry, "digest">[];
+}
+
+export interface WhitelistContents extends WhitelistDraft {
   readonly entries: readonly WhitelistEntry[];
+  /** SHA-256 of the payload's bytes. */
+  readonly digest: Buffer;
+}
+
+/** A whitelist that both parties signed. */
+export interface Whitelist extends WhitelistContents {
+  readonly signed: Signed;
 }
 
 /** The JSON of one entry, fields in a fixed order: its text is what `digest` covers. */
@@ -63,6 +84,7 @@ export function entryJson(entry: Omit<WhitelistEntry, "digest">): Record<string,
     tokenizerDigest: entry.tokenizerDigest.toString("hex"),
     templateDigest: entry.templateDigest.toString("hex"),
     engine: entry.engine,
+    engineBuild: entry.engineBuild.toString("hex"),
     noiseLaw: entry.noiseLaw,
     generation: {
       temperatureMax: generation.temperatureMax,
@@ -111,6 +133,7 @@ function parseEntry(from: Fields): WhitelistEntry {
     tokenizerDigest: Buffer.from(fromHex(from.text("tokenizerDigest"), 32)),
     templateDigest: Buffer.from(fromHex(from.text("templateDigest"), 32)),
     engine: from.text("engine"),
+    engineBuild: Buffer.from(fromHex(from.text("engineBuild"), 32)),
     noiseLaw: from.text("noiseLaw"),
     generation: parseGeneration(from.object("generation")),
     profile: Buffer.from(fromHex(from.text("profile"), 32)),
@@ -119,41 +142,59 @@ function parseEntry(from: Fields): WhitelistEntry {
   return { ...entry, digest: sha256(Buffer.from(JSON.stringify(entryJson(entry)))) };
 }
 
-/** Signs a whitelist with the keys of both parties. */
-export function sealWhitelist(
-  version: number,
-  entries: readonly Omit<WhitelistEntry, "digest">[],
-  keys: readonly KeyObject[],
-): Envelope {
-  const payload = JSON.stringify({ version, entries: entries.map(entryJson) });
+/** Signs a whitelist with some keys, of either party. */
+export function sealWhitelist(draft: WhitelistDraft, keys: readonly KeyObject[]): Envelope {
+  const { version, rootVersion, expiresMs, entries } = draft;
+  const payload = JSON.stringify({
+    version,
+    rootVersion,
+    expiresMs,
+    entries: entries.map(entryJson),
+  });
   return sealEnvelope(whitelistType, Buffer.from(payload), keys);
 }
 
-/**
- * Verifies and parses a whitelist. It counts only if party A's key and party B's key (64 hex digits
- * each, different) both signed it. Throws InvalidError `whitelist.*`, `dsse.*` or `json.*`.
- */
-export function openWhitelist(
-  bytes: Uint8Array,
-  parties: { readonly a: string; readonly b: string },
-): Whitelist {
-  if (parties.a === parties.b) {
-    throw new InvalidError("whitelist.parties", "the two parties have the same key");
-  }
-  const envelope = parseEnvelope(bytes);
-  const signers = signersOf(envelope, whitelistType, [parties.a, parties.b]);
-  for (const [party, key] of Object.entries(parties)) {
-    if (!signers.has(key)) {
-      throw new InvalidError("whitelist.unsigned", `party ${party.toUpperCase()} has not signed`);
-    }
-  }
-  const top = new Fields(parseJson(decodeUtf8(envelope.payload)), "whitelist");
+/** Parses a payload; says nothing of who signed it. Throws InvalidError `whitelist.*` or `json.*`. */
+export function parseWhitelist(payload: Uint8Array): WhitelistContents {
+  const top = new Fields(parseJson(decodeUtf8(payload)), "whitelist");
   const version = top.integer("version", 1, Number.MAX_SAFE_INTEGER);
-  const entries = top.objects("entries").map(parseEntry);
+  const rootVersion = top.integer("rootVersion", 1, limits.rootVersions);
+  const expiresMs = top.integer("expiresMs", 1, 8_640_000_000_000_000);
+  const items = top.objects("entries");
+  if (items.length > limits.whitelistEntries) {
+    throw new InvalidError("whitelist.entries", `more than ${limits.whitelistEntries} entries`);
+  }
+  const entries = items.map(parseEntry);
   top.end();
   const ids = new Set(entries.map((entry) => entry.modelId));
   if (ids.size !== entries.length) {
     throw new InvalidError("whitelist.twice", "a model id occurs twice");
   }
-  return { version, entries };
+  return { version, rootVersion, expiresMs, entries, digest: sha256(payload) };
+}
+
+/**
+ * Verifies, then parses, a whitelist. It counts only with the root's thresholds of both parties, and only
+ * under the root version that it names. Throws InvalidError `whitelist.*`, `dsse.*` or `json.*`.
+ */
+export function openWhitelist(bytes: Uint8Array, root: TrustRoot): Whitelist {
+  if (bytes.length > limits.whitelistBytes) {
+    throw new InvalidError(
+      "whitelist.size",
+      `a whitelist has at most ${limits.whitelistBytes} bytes`,
+    );
+  }
+  const envelope = parseEnvelope(bytes);
+  const signed = signedBy(envelope, whitelistType, root);
+  const gap = quorumGap(root, "whitelist", signed);
+  if (gap !== null) throw new InvalidError("whitelist.unsigned", gap);
+  // The very bytes that were verified.
+  const contents = parseWhitelist(envelope.payload);
+  if (contents.rootVersion !== root.version) {
+    throw new InvalidError(
+      "whitelist.root",
+      `it was signed for root version ${contents.rootVersion}, and the root is version ${root.version}`,
+    );
+  }
+  return { ...contents, signed };
 }

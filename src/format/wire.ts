@@ -37,6 +37,7 @@ export const peerRoles = [
   "router",
   "depot",
   "recomputer",
+  "publisher",
   "observer",
   "operator",
 ] as const;
