@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { defaultPolicy, ladderSteps, type Policy, type Standing } from "../format/policy.ts";
+import {
+  defaultPolicy,
+  defaultRelease,
+  ladderSteps,
+  type Policy,
+  type Standing,
+} from "../format/policy.ts";
 import { ladderFor } from "./ladder.ts";
 
 const fleetLogE = 17.7;
@@ -62,4 +68,12 @@ test("ladder: more evidence -> never fewer steps", () => {
       assert.deepEqual(after.slice(0, before.length), before);
     }),
   );
+});
+
+test("ladder: a policy of before there was a limit on releases -> the default one holds", () => {
+  const { schema, fleet, ladder: rules, capacity } = defaultPolicy;
+  const old: Policy = { schema, fleet, ladder: rules, capacity };
+  assert.deepEqual(ladderFor(old, fleetLogE).release, defaultRelease);
+  const own = { ...old, release: { bitsPerSecond: 5 } };
+  assert.equal(ladderFor(own, fleetLogE).release.bitsPerSecond, 5);
 });

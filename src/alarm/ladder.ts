@@ -3,6 +3,7 @@
  * Pure; spec/policy.md, "What a threshold means" and "The steps".
  */
 import {
+  defaultRelease,
   ladderOf,
   type DueStep,
   type Ladder,
@@ -31,6 +32,8 @@ export function ladderFor(policy: Policy, fleetLogE: number): Ladder {
     limitBitsPerToken: policy.capacity.bitsPerToken,
     rungs,
     capacity: policy.capacity,
+    release: policy.release ?? defaultRelease,
+    fleet: policy.fleet,
     due: (standing) => {
       const due = reachedBy(standing, rungs, policy).filter(
         ({ step }) => !standing.taken.includes(step),

@@ -3,11 +3,21 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { UnavailableError } from "../base/assert.ts";
-import { decodeChunk, encodeFetch } from "../format/depot-link.ts";
+import { gcmOpen } from "../base/gcm.ts";
+import { privateKeyFromSeed } from "../base/sign.ts";
+import { signBootKey } from "../format/boot-key.ts";
+import {
+  decodeChunk,
+  decodeOffer,
+  encodeFetch,
+  type Chunk,
+  type Fetch,
+} from "../format/depot-link.ts";
 import { FrameDecoder, frameType, type Frame } from "../format/link.ts";
 import type { Wire } from "../format/wire.ts";
-import { chunked, quiet, wirePair } from "../../tests/support.ts";
-import { Depot } from "./offer.ts";
+import { testBoot, testDepot, testDeviceKey } from "../../tests/sealing.ts";
+import { chunked, whitelisted, wirePair } from "../../tests/support.ts";
+import { chunkNonce } from "../format/weights-stream.ts";
 import type { WeightsFile } from "./weights.port.ts";
 
 const chunkBytes = 4096;
@@ -16,10 +26,22 @@ const weights = Buffer.from(
   Array.from({ length: count * chunkBytes - 5 }, (_, i) => ((i * 7) >> 3) ^ (i >> 12)),
 );
 const { chunks, tree } = chunked(weights, chunkBytes);
+const { entry } = whitelisted("m", weights, chunkBytes);
+const boot = testBoot(entry);
+const { certificate } = boot;
+
+/** Opens what a depot sent, as the gateway of `boot` would. */
+function opened(offer: Buffer, first: number, sealed: readonly Buffer[]): Chunk[] {
+  const key = boot.chunkKey(decodeOffer(offer).enc, tree.root, first);
+  return sealed.map((payload, i) => {
+    const nonce = chunkNonce(first + i, first + i + 1 === count);
+    return decodeChunk(gcmOpen("aes-256-gcm", key, nonce, Buffer.alloc(0), payload));
+  });
+}
 
 /** Weights that are read into the depot's memory, as from a file; chunk `bad` cannot be read. */
-function weightsFile(bad = -1): WeightsFile & { readonly memories: Set<Buffer> } {
-  const memories = new Set<Buffer>();
+function weightsFile(bad = -1): WeightsFile & { readonly memories: Set<unknown> } {
+  const memories = new Set<unknown>();
   return {
     memories,
     modelId: "m",
@@ -27,7 +49,7 @@ function weightsFile(bad = -1): WeightsFile & { readonly memories: Set<Buffer> }
     chunkBytes,
     root: tree.root,
     chunk: async (index, into) => {
-      memories.add(into);
+      memories.add(into.buffer);
       await turn();
       if (index === bad) throw new UnavailableError("weights.short", "it became shorter", "none");
       const data = chunks[index] ?? Buffer.alloc(0);
@@ -50,10 +72,14 @@ class SlowGateway implements Wire {
   #onClose: ((reason: string) => void) | null = null;
 
   ask(root: Buffer): void {
-    this.#handler?.({ type: frameType.fetch, id: 0n, payload: encodeFetch(root) });
+    this.#handler?.({
+      type: frameType.fetch,
+      id: 0n,
+      payload: encodeFetch({ root, first: 0, certificate }),
+    });
   }
-  send(type: number, id: bigint): boolean {
-    this.frames.push({ type, id, payload: Buffer.alloc(0) });
+  send(type: number, id: bigint, payload: Uint8Array = Buffer.alloc(0)): boolean {
+    this.frames.push({ type, id, payload: Buffer.from(payload) });
     return true;
   }
   sendRaw(view: Uint8Array, taken?: () => void): boolean {
@@ -90,9 +116,105 @@ class SlowGateway implements Wire {
   }
 }
 
+/** A gateway that takes all at once; `ask` sends a FETCH and resolves with what came before DONE, NONE or the end. */
+function wholeGateway(name: string) {
+  const { left, right } = wirePair({ role: "depot", name: "d1" }, { role: "gateway", name });
+  const frames: Frame[] = [];
+  const end = Promise.withResolvers<Frame[]>();
+  const isEnd = (type: number): boolean => type === frameType.done || type === frameType.none;
+  left.onFrame((frame) => {
+    frames.push({ ...frame, payload: Buffer.from(frame.payload) });
+    if (isEnd(frame.type)) end.resolve(frames.slice(0, -1));
+  });
+  left.onClose(() => {
+    end.resolve(frames);
+  });
+  const ask = (fetch: Fetch): Promise<Frame[]> => {
+    left.send(frameType.fetch, 0n, encodeFetch(fetch));
+    return end.promise;
+  };
+  return { right, frames, ask };
+}
+
+const payloads = (frames: readonly Frame[]): Buffer[] =>
+  frames.filter(({ type }) => type === frameType.chunk).map(({ payload }) => payload);
+
+test("depot: a FETCH from the middle -> the chunks from there on, under a key of their own", async () => {
+  const depot = testDepot([weightsFile()]);
+  const [whole, part] = [wholeGateway("g1"), wholeGateway("g1")];
+  for (const { right } of [whole, part]) depot.attachGateway(right);
+  const first = await whole.ask({ root: tree.root, first: 0, certificate });
+  const second = await part.ask({ root: tree.root, first: 5, certificate });
+  const got = opened(second[0]?.payload ?? Buffer.alloc(0), 5, payloads(second));
+  assert.ok(Buffer.concat(got.map(({ data }) => data)).equals(weights.subarray(5 * chunkBytes)));
+  // The same chunk, sealed twice: nothing of one stream can stand in the other.
+  assert.notDeepEqual(payloads(first)[5], payloads(second)[0]);
+  assert.throws(() => opened(second[0]?.payload ?? Buffer.alloc(0), 5, payloads(first).slice(5)));
+});
+
+const otherDevice = privateKeyFromSeed(Buffer.alloc(32, 0x0d));
+
+/** FETCHes that get no weights, and what the depot logs of each. */
+const refusals: readonly [what: string, name: string, fetch: Fetch, code: string][] = [
+  [
+    "a name that it has no device key of",
+    "g9",
+    { root: tree.root, first: 0, certificate },
+    "depot.device",
+  ],
+  [
+    "a boot key of another gateway",
+    "g2",
+    { root: tree.root, first: 0, certificate },
+    "depot.device",
+  ],
+  [
+    "a boot key that another device signed",
+    "g1",
+    { root: tree.root, first: 0, certificate: testBoot(entry, 1, otherDevice).certificate },
+    "boot-key.signature",
+  ],
+  [
+    "a boot key of small order",
+    "g1",
+    {
+      ...{ root: tree.root, first: 0 },
+      certificate: signBootKey({ ...boot.bootKey, publicKey: Buffer.alloc(32) }, testDeviceKey),
+    },
+    "hpke.key",
+  ],
+  [
+    "no certificate",
+    "g1",
+    { root: tree.root, first: 0, certificate: Buffer.alloc(0) },
+    "boot-key.truncated",
+  ],
+  [
+    "a chunk that the model does not have",
+    "g1",
+    { root: tree.root, first: count, certificate },
+    "depot.first",
+  ],
+];
+
+for (const [what, name, fetch, code] of refusals) {
+  test(`depot: ${what} -> the link is closed, and nothing is sent`, async () => {
+    const codes: unknown[] = [];
+    const logger = {
+      log: (_level: string, _event: string, fields?: Readonly<Record<string, unknown>>) =>
+        codes.push(fields?.["code"]),
+    };
+    const depot = testDepot([weightsFile()], { logger });
+    const { right, ask } = wholeGateway(name);
+    depot.attachGateway(right);
+    assert.deepEqual(await ask(fetch), []);
+    assert.deepEqual(codes, [code]);
+  });
+}
+
 test("depot: a gateway that takes its bytes late -> they are the weights, out of two buffers", async () => {
   const file = weightsFile();
-  const depot = new Depot("d1", [file], quiet);
+  const depot = testDepot([file]);
   const gateway = new SlowGateway();
   depot.attachGateway(gateway);
   gateway.ask(tree.root);
@@ -103,7 +225,12 @@ test("depot: a gateway that takes its bytes late -> they are the weights, out of
     for (let i = 0; i < 5; i++) await turn();
     gateway.take();
   }
-  const got = seen().map(({ payload }) => decodeChunk(payload));
+  const offer = gateway.frames[0]?.payload ?? Buffer.alloc(0);
+  const got = opened(
+    offer,
+    0,
+    seen().map(({ payload }) => payload),
+  );
   assert.ok(Buffer.concat(got.map(({ data }) => data)).equals(weights), "the weights");
   got.forEach(({ proof }, index) => {
     assert.deepEqual(proof, tree.proof(index));
@@ -115,9 +242,8 @@ test("depot: a gateway that takes its bytes late -> they are the weights, out of
 
 test("depot: its link is lost in the middle -> that upload ends, and the next gateway is served", async () => {
   const failures: unknown[] = [];
-  const depot = new Depot("d1", [weightsFile()], {
-    log: (_level, event) => failures.push(event),
-  });
+  const logger = { log: (_level: string, event: string) => failures.push(event) };
+  const depot = testDepot([weightsFile()], { logger });
   const gateway = new SlowGateway();
   depot.attachGateway(gateway);
   gateway.ask(tree.root);
@@ -128,22 +254,17 @@ test("depot: its link is lost in the middle -> that upload ends, and the next ga
     await turn();
   }
 
-  const { left, right } = wirePair({ role: "depot", name: "d1" }, { role: "gateway", name: "g2" });
+  const { right, frames, ask } = wholeGateway("g1");
   depot.attachGateway(right);
-  const got: Buffer[] = [];
-  const done = new Promise<void>((resolve) => {
-    left.onFrame(({ type, payload }) => {
-      if (type === frameType.chunk) got.push(Buffer.from(decodeChunk(payload).data));
-      if (type === frameType.done) resolve();
-    });
-  });
-  left.send(frameType.fetch, 0n, encodeFetch(tree.root));
-  await done;
-  assert.ok(Buffer.concat(got).equals(weights), "the weights");
+  const [offer, ...sealed] = await ask({ root: tree.root, first: 0, certificate });
+  assert.ok(offer !== undefined);
+  const got = opened(offer.payload, 0, payloads(sealed));
+  assert.equal(frames.at(-1)?.type, frameType.done);
+  assert.ok(Buffer.concat(got.map(({ data }) => data)).equals(weights), "the weights");
 });
 
 test("depot: a chunk cannot be read -> the link is closed, nothing stands in for the chunk", async () => {
-  const depot = new Depot("d1", [weightsFile(3)], quiet);
+  const depot = testDepot([weightsFile(3)]);
   const { left, right } = wirePair({ role: "depot", name: "d1" }, { role: "gateway", name: "g1" });
   depot.attachGateway(right);
   const indices: bigint[] = [];
@@ -154,7 +275,7 @@ test("depot: a chunk cannot be read -> the link is closed, nothing stands in for
     left.onClose(resolve);
     right.onClose(resolve);
   });
-  left.send(frameType.fetch, 0n, encodeFetch(tree.root));
+  left.send(frameType.fetch, 0n, encodeFetch({ root: tree.root, first: 0, certificate }));
   assert.match(await closed, /became shorter|closed/);
   assert.ok(indices.every((id) => id < 3n));
 });

@@ -7,8 +7,8 @@ export interface WeightsFile {
   /** Root of the RFC 6962 tree over the chunks. */
   readonly root: Buffer;
   /**
-   * Chunk `index` and its audit path, bottom first. The data lies at the start of `into` (at least
-   * `chunkBytes` long), or in memory that never changes. Throws UnavailableError when unreadable.
+   * Chunk `index` and its audit path, bottom first. The data lies at the start of `into` (as long as the
+   * longest chunk), or in memory that never changes. Throws UnavailableError when unreadable.
    */
   chunk(
     index: number,

@@ -8,8 +8,7 @@ import type { ApiError } from "./errors.ts";
 import type { RequestKind } from "./openai-params.ts";
 
 const digest = Buffer.alloc(32, 0xab);
-const whitelist: Whitelist = {
-  version: 1,
+const whitelist: Pick<Whitelist, "entries"> = {
   entries: [
     {
       modelId: "m",
@@ -17,6 +16,7 @@ const whitelist: Whitelist = {
       tokenizerDigest: digest,
       templateDigest: digest,
       engine: "e",
+      engineBuild: digest,
       noiseLaw: "gumbel-philox/1",
       generation: {
         temperatureMax: 1.5,

@@ -19,7 +19,7 @@ export interface Model {
   readonly fingerprint: string;
 }
 
-export function modelsOf(whitelist: Whitelist): ReadonlyMap<string, Model> {
+export function modelsOf(whitelist: Pick<Whitelist, "entries">): ReadonlyMap<string, Model> {
   const models = whitelist.entries.map((entry) => ({
     id: entry.modelId,
     entry,

@@ -13,6 +13,7 @@ const entry: WhitelistEntry = {
   tokenizerDigest: digest,
   templateDigest: digest,
   engine: "e",
+  engineBuild: digest,
   noiseLaw: "l",
   generation: { temperatureMax: 1, topPMin: 0, topKMax: 1, maxTokens: 1, contextTokens: 2 },
   profile: digest,

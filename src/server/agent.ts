@@ -2,11 +2,13 @@
  * The server's agent: speaks format/server-link to its gateway and runs an engine. NOT trusted: all
  * that it claims is checked elsewhere, and nothing here keeps a promise to a verifier.
  *
+ *   ERASE_BEGIN, ERASE_DATA..., ERASE_KEY -> ERASE_MAC
  *   LOAD_BEGIN, LOAD_CHUNK..., LOAD_END -> the engine loads -> LOAD_READY
  *   GENERATE -> PROMPT, TOKENS..., END, or FAILED; CANCEL ends a request without a word
  */
 import { InvalidError, UnavailableError } from "../base/assert.ts";
 import type { Logger } from "../base/report.ts";
+import { decodeEraseBegin, decodeEraseKey } from "../format/erase.ts";
 import { frameType, type Frame } from "../format/link.ts";
 import type { Prompt } from "../format/pair.ts";
 import {
@@ -21,6 +23,7 @@ import {
 } from "../format/server-link.ts";
 import type { Wire } from "../format/wire.ts";
 import type { Engine } from "./engine.port.ts";
+import { EraseMemory, type FilledMemory } from "./erase.ts";
 import { fits, type Draw, type GenerateRequest } from "./generate.ts";
 import { serveJob, type Job, type JobSink, type Serve } from "./job.ts";
 import { WeightsLoad } from "./load.ts";
@@ -32,6 +35,8 @@ export interface AgentHooks {
   readonly draw?: Draw;
   /** Uses another seed than the one that was given. */
   readonly seed?: (seed: bigint, tag: bigint) => bigint;
+  /** What stands in for the memory that the gateway fills, of so many bytes. */
+  readonly memory?: (bytes: bigint) => FilledMemory;
   /** Gets the path of the received weights and LOAD_BEGIN; returns the path of what is loaded. */
   readonly weights?: (path: string, begin: LoadBegin) => Promise<string>;
   /** Wraps or replaces the engine after loading. */
@@ -76,6 +81,7 @@ export function runAgent(options: AgentOptions): Promise<void> {
 class Agent {
   readonly #o: AgentOptions;
   readonly #hooks: AgentHooks;
+  #memory: FilledMemory | null = null;
   #load: WeightsLoad | null = null;
   #starting: Promise<void> | null = null;
   #engine: Engine | null = null;
@@ -92,6 +98,11 @@ class Agent {
   /** Throws InvalidError on a frame that has no place here: the link closes. */
   onFrame(frame: Frame): void {
     switch (frame.type) {
+      case frameType.eraseBegin:
+      case frameType.eraseData:
+      case frameType.eraseKey:
+        this.#onErase(frame);
+        return;
       case frameType.loadBegin:
         this.#onLoadBegin(frame);
         return;
@@ -112,6 +123,23 @@ class Agent {
         return;
       default:
         throw new InvalidError("agent.frame", `unexpected frame type ${frame.type}`);
+    }
+  }
+
+  /** Before the weights, at most once at a time. */
+  #onErase(frame: Frame): void {
+    if ((frame.type === frameType.eraseBegin) !== (this.#memory === null) || this.#load !== null) {
+      throw new InvalidError("agent.erase", "a frame of an erasure came out of order");
+    }
+    if (this.#memory === null) {
+      const bytes = decodeEraseBegin(frame.payload);
+      this.#memory = this.#hooks.memory?.(bytes) ?? new EraseMemory(bytes);
+    } else if (frame.type === frameType.eraseData) {
+      this.#memory.piece(frame.id, frame.payload);
+    } else {
+      const mac = this.#memory.mac(decodeEraseKey(frame.payload));
+      this.#memory = null;
+      this.#o.wire.send(frameType.eraseMac, 0n, mac);
     }
   }
 
@@ -254,6 +282,7 @@ class Agent {
     this.#stopped = true;
     this.#queue.length = 0;
     this.#o.logger.log("info", "agent.stopped", { reason });
+    this.#memory?.discard();
     await this.#starting;
     await this.#load?.discard();
     await this.#engine?.close();
