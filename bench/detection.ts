@@ -3,6 +3,7 @@
  * traffic; a reference replays their pairs and the recomputer's own functions score them. Delays are
  * over streams of such pairs, drawn with replacement (bootstrap); the threshold is the policy's.
  */
+import { InvalidError } from "../src/base/assert.ts";
 import { readModel } from "../src/bin/redteam/model.ts";
 import { addTokens, newCapacity, readCapacity } from "../src/verification/capacity.ts";
 import { addPair, emptyEvidence, logChange, logE } from "../src/verification/sequential.ts";
@@ -19,6 +20,8 @@ export interface DetectionOptions {
   readonly honest: number;
   /** Streams for each delay. */
   readonly runs: number;
+  /** Names of the cheats; all where left out. */
+  readonly cheats: readonly string[] | undefined;
 }
 
 export interface Detection {
@@ -39,12 +42,13 @@ async function honestRun(
   tokens: number,
   say: (text: string) => void,
 ): Promise<object> {
-  let state = emptyEvidence(scorer.detectors);
+  let state = emptyEvidence(scorer.betting);
   let meter = newCapacity(scorer.vocabularySize);
   let [most, hard, off, told] = [0, 0, 0, 0];
   const nulls = scorer.model.profile.profile.detectors;
   await scorer.run(honest, { seed, tokens, traffic: "mixed" }, (pair, facts) => {
-    state = addPair(state, pair.evidence, pair.tokens, nulls);
+    const bets = pair.evidence.filter(({ id }) => scorer.betting.some((one) => one.id === id));
+    state = addPair(state, bets, pair.tokens, nulls);
     meter = addTokens(meter, facts, scorer.vocabularySize);
     most = Math.max(most, logE(state), logChange(state));
     if (pair.hard) hard++;
@@ -82,6 +86,11 @@ export async function benchDetection(
   say: (text: string) => void,
 ): Promise<Detection> {
   const { seed, tokens, runs } = options;
+  const unknown = options.cheats?.find((name) => cheats.every((cheat) => cheat.name !== name));
+  if (unknown !== undefined) {
+    const names = cheats.map(({ name }) => `"${name}"`).join(", ");
+    throw new InvalidError("bench.cheats", `there is no cheat "${unknown}"; there are ${names}`);
+  }
   const model = await readModel({ ...options, policy: undefined });
   if (model.profile.profile.basis === "assumed") {
     say("the profile is assumed, not measured: detectors have no null means, and do not bet");
@@ -91,11 +100,12 @@ export async function benchDetection(
     const base = await collect(scorer, honest, seed, tokens);
     const measured: Measured[] = [];
     for (const [i, server] of cheats.entries()) {
+      if (options.cheats?.includes(server.name) === false) continue;
       say(`serving: ${server.name}`);
       measured.push(await collect(scorer, server, seed + 1 + i, tokens));
     }
     const auc = measured
-      .slice(0, 2)
+      .filter(({ server }) => server.quantise !== undefined)
       .flatMap(({ server, pairs }, i) =>
         (["shuffled", "in order"] as const).map((order) =>
           aucRow(server.name, pairs, base.pairs, bucket, order, seed + 100 + i),

@@ -77,6 +77,7 @@ export async function entryOf(model: string): Promise<WhitelistEntry> {
     tokenizerDigest: found.tokenizerDigest,
     templateDigest: found.templateDigest,
     engine: found.engine,
+    engineBuild: found.engineBuild,
     noiseLaw,
     generation,
     profile: Buffer.alloc(32),

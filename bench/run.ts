@@ -7,14 +7,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { largeShape, weightTypes, writeArithmeticModel } from "./arithmetic-model.ts";
+import { benchAudit } from "./audit.ts";
 import { benchDetection } from "./detection.ts";
 import { benchFalseAlarms } from "./false-alarms.ts";
 import { benchGateway } from "./gateway.ts";
+import { benchLog } from "./log.ts";
 import { benchRecompute } from "./recompute.ts";
 import { benchBlind } from "./recompute-blind.ts";
 import { benchUpload } from "./upload.ts";
 
-const usage = `npm run bench -- gateway|upload|recompute|recompute-blind|false-alarms|detection [options]
+const usage = `npm run bench -- gateway|upload|recompute|recompute-blind|false-alarms|detection|log [options]
 
   gateway    router and gateway against node:http, undici and nginx (needs wrk; nginx if there)
   upload     the weights path against SHA-256 and AES-256-GCM on one core
@@ -22,6 +24,8 @@ const usage = `npm run bench -- gateway|upload|recompute|recompute-blind|false-a
   recompute-blind  what blindness costs: replay in lockstep against prefill, and how they differ
   false-alarms  SIMULATION of the sequential verdicts: false alarms against the bound, delays
   detection  what detects what on the real engine: AUC, tokens to the alarm, ablations, an honest run
+  audit      weir audit of a bundle with a long log on one core, and the second verifier
+  log        proofs of the transparency log, and the audit of all of it, against their limits
 
   --reps N           repetitions, medians are reported (default 3)
   --seconds N        length of each closed or open loop (default 4)
@@ -35,7 +39,9 @@ const usage = `npm run bench -- gateway|upload|recompute|recompute-blind|false-a
   --pairs N          false-alarms: audited pairs in each run (default 1000)
   --serve N          detection: tokens that each server serves (default 30000)
   --honest N         detection: tokens of the honest run (default 20000)
+  --cheats LIST      detection: names with commas (default all)
   --streams N        detection: streams for each delay (default 200)
+  --entries N        log, audit: entries of the log (default 1000000)
   --profile FILE     detection: calibration profile (default: the one beside the model)
   --json             print JSON instead of a table
   --help
@@ -57,6 +63,8 @@ const { values, positionals } = parseArgs({
     serve: { type: "string", default: "30000" },
     honest: { type: "string", default: "20000" },
     streams: { type: "string", default: "200" },
+    entries: { type: "string", default: "1000000" },
+    cheats: { type: "string" },
     profile: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -107,6 +115,10 @@ if (values.help || which === undefined) {
       },
     ]);
   }
+} else if (which === "log") {
+  table(benchLog(Number(values.entries), reps, say));
+} else if (which === "audit") {
+  table(benchAudit(Number(values.entries), reps));
 } else if (which === "upload") {
   table(await benchUpload(reps, say));
 } else if (which === "recompute" || which === "recompute-blind") {
@@ -147,6 +159,7 @@ if (values.help || which === undefined) {
       ...{ model: values.model, profile: values.profile, seed: Number(values.seed) },
       ...{ tokens: Number(values.serve), honest: Number(values.honest) },
       runs: Number(values.streams),
+      cheats: values.cheats?.split(","),
     },
     say,
   );

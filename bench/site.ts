@@ -8,11 +8,11 @@ import { createAuthority, issue } from "../src/adapter/pki.ts";
 import { listenTls, readIdentity, type Listener } from "../src/adapter/tls.ts";
 import { openWeightsFile } from "../src/adapter/weights-file.ts";
 import { limits } from "../src/base/limits.ts";
-import { Depot } from "../src/depot/offer.ts";
 import { frameType } from "../src/format/link.ts";
 import { encodeHeartbeat } from "../src/format/proof-request.ts";
 import type { PeerRole, Wire } from "../src/format/wire.ts";
-import { partyKeys, quiet, whitelisted } from "../tests/support.ts";
+import { testDepot } from "../tests/sealing.ts";
+import { partyKeys, rootAnchor, rootFile, whitelisted } from "../tests/support.ts";
 
 export interface BenchSite {
   readonly url: string;
@@ -92,12 +92,13 @@ export async function startSite(tickMs: number): Promise<BenchSite> {
   await makeKeys(keys);
   const weights = Buffer.alloc(100_000, 1);
   writeFileSync(join(dir, "weights"), weights);
+  writeFileSync(join(dir, "root.jsonl"), rootFile);
   writeFileSync(
     join(dir, "whitelist.json"),
     whitelisted("bench", weights, limits.weightsChunk).file,
   );
   const model = await openWeightsFile(join(dir, "weights"), "bench");
-  const depot = new Depot("d1", [model], quiet);
+  const depot = testDepot([model]);
   let proofs = 0;
   const listen = (peer: "depot" | "recomputer", name: string, onWire: (w: Wire) => void) =>
     listenTls({
@@ -112,8 +113,8 @@ export async function startSite(tickMs: number): Promise<BenchSite> {
   const trusted = {
     identity: keys,
     whitelist: join(dir, "whitelist.json"),
-    partyA: partyKeys.a,
-    partyB: partyKeys.b,
+    trustRoot: join(dir, "root.jsonl"),
+    rootAnchor,
     logLevel: "error",
   };
   const gateway = await role(

@@ -6,10 +6,12 @@
 import { createServer } from "node:net";
 import { wireOver } from "../src/adapter/link.ts";
 import { listenTls, readIdentity } from "../src/adapter/tls.ts";
+import { systemRandom } from "../src/adapter/random.ts";
 import { limits } from "../src/base/limits.ts";
+import { publicKeyHex } from "../src/base/sign.ts";
 import { Depot } from "../src/depot/offer.ts";
 import type { Wire } from "../src/format/wire.ts";
-import { benchChunk, benchSize, benchTree } from "./upload-weights.ts";
+import { benchChunk, benchDeviceKey, benchSize, benchTree } from "./upload-weights.ts";
 
 const model = {
   modelId: "bench",
@@ -19,7 +21,10 @@ const model = {
   chunk: (index: number) => Promise.resolve({ data: benchChunk, proof: benchTree.proof(index) }),
   close: () => Promise.resolve(),
 };
-const depot = new Depot("bench", [model], { log: () => undefined });
+const depot = new Depot({
+  ...{ name: "bench", models: [model], random: systemRandom, logger: { log: () => undefined } },
+  deviceKeys: new Map([["bench", publicKeyHex(benchDeviceKey)]]),
+});
 const onWire = (wire: Wire): void => {
   wire.onClose(() => process.exit(0));
   depot.attachGateway(wire);

@@ -1,5 +1,6 @@
 /** Two gigabytes of weights that are one chunk over and over, so that no bench holds them in memory. */
 import { limits } from "../src/base/limits.ts";
+import { privateKeyFromSeed } from "../src/base/sign.ts";
 import { leafHash, MerkleTree } from "../src/base/merkle.ts";
 import type { WhitelistEntry } from "../src/format/whitelist.ts";
 import { openPolicy, whitelisted } from "../tests/support.ts";
@@ -16,3 +17,6 @@ export function benchEntry(): WhitelistEntry {
   const weights = { sizeBytes: benchSize, chunkBytes: limits.weightsChunk, root: benchTree.root };
   return { ...entry, weights };
 }
+
+/** The device key of the bench's gateway: made up, so that its depot knows it too. */
+export const benchDeviceKey = privateKeyFromSeed(Buffer.alloc(32, 0xbe));

@@ -1,6 +1,6 @@
 /**
- * Bench 2: the weights path. The real upload code (chunk proofs checked, bits counted, chunks hashed in
- * the gateway's worker thread) between a depot process and a sink process, against SHA-256 and
+ * Bench 2: the weights path. The real upload code (chunks sealed to a boot key, opened and hashed in the gateway's
+ * worker threads, chunk proofs checked, bits counted) between a depot process and a sink process, against SHA-256 and
  * AES-256-GCM on one core in the same run. The depot is reached over a Unix socket, and over mutual TLS
  * as in a site. The sink stands for the server's end of the link. Peer: node:tls alone between two
  * processes, which is what any Node program can have of TLS.
@@ -24,12 +24,14 @@ import { systemClock } from "../src/adapter/clock.ts";
 import { BulkReads, wireOver } from "../src/adapter/link.ts";
 import { createAuthority, issue } from "../src/adapter/pki.ts";
 import { dialTls, readIdentity } from "../src/adapter/tls.ts";
+import { systemRandom } from "../src/adapter/random.ts";
 import { limits } from "../src/base/limits.ts";
+import { BootSecret } from "../src/gateway/boot-secret.ts";
 import { BitCounter } from "../src/gateway/counter.ts";
 import { uploadWeights } from "../src/gateway/upload.ts";
 import type { Wire } from "../src/format/wire.ts";
 import { cpuSeconds, median } from "./support.ts";
-import { benchEntry, benchSize } from "./upload-weights.ts";
+import { benchDeviceKey, benchEntry, benchSize } from "./upload-weights.ts";
 
 /** MB/s by the clock, and MB per CPU second of this thread: the same on a machine with nothing else. */
 interface Rate {
@@ -137,13 +139,18 @@ async function uploadRun(link: Link, dir: string): Promise<Run> {
   if (!(socket instanceof Socket)) throw new Error("no socket pair");
   const server = wireOver(socket, { role: "server", name: "bench" });
   const entry = benchEntry();
+  const boot = new BootSecret({
+    ...{ gateway: "bench", epoch: 1, boot: 1, entryDigest: entry.digest },
+    ...{ deviceKey: benchDeviceKey, random: systemRandom },
+  });
   const wire = await dialDepot(link, dir, depot.port);
   const run = await measure([depot, sink], async () => {
     const hasher = openChunkHasher();
     await uploadWeights({
       gateway: "bench",
       entry,
-      depot: wire,
+      boot,
+      connectDepot: () => Promise.resolve(wire),
       server,
       counter: new BitCounter(entry.weights.sizeBytes),
       clock: systemClock,

@@ -2,11 +2,13 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { assert } from "../../src/base/assert.ts";
 import {
   openNativeEngine,
   type NativeServingOptions,
 } from "../../src/adapter/llama/native-engine.ts";
 import { openReplayEngine } from "../../src/adapter/llama/replay.ts";
+import { scored } from "../../src/adversary/draws.ts";
 import { requantise } from "../../src/adversary/requantise.ts";
 import { traffic, type TrafficKind } from "../../src/bin/redteam/traffic.ts";
 import type { Ask } from "../../src/bin/redteam/left.ts";
@@ -16,9 +18,10 @@ import { candidatesBeyond } from "../../src/recomputer/replay.ts";
 import type { ReplayEngine } from "../../src/recomputer/engine.port.ts";
 import type { Engine } from "../../src/server/engine.port.ts";
 import type { Detector } from "../../src/verification/detector.ts";
-import { detectorsFor } from "../../src/verification/detectors/index.ts";
+import { betting, detectorsFor } from "../../src/verification/detectors/index.ts";
 import { tokenFacts, type TokenFacts } from "../../src/verification/facts.ts";
 import { lawOf } from "../../src/verification/laws/index.ts";
+import { seededUniform } from "../../src/verification/seeded.ts";
 import type { DetectorEvidence } from "../../src/verification/sequential.ts";
 import { marginFindings } from "../../src/verification/threshold.ts";
 import { isFatal } from "../../src/format/verdict.ts";
@@ -31,6 +34,10 @@ export interface Server {
   /** Draws at this times the temperature. */
   readonly heat?: number;
   readonly wrongSeed?: boolean;
+  /** Takes the runner-up wherever it is nearer than this to the winner; nats. */
+  readonly gap?: number;
+  /** Share of tokens that are drawn with another seed. */
+  readonly faults?: number;
 }
 
 export const honest: Server = { name: "honest" };
@@ -41,6 +48,9 @@ export const cheats: readonly Server[] = [
   { name: "KV keys Q8_0", kvType: "q8_0" },
   { name: "KV keys Q4_0", kvType: "q4_0" },
   { name: "wrong seed", wrongSeed: true },
+  { name: "runner-up within 0.02", gap: 0.02 },
+  { name: "runner-up within 0.005", gap: 0.005 },
+  { name: "1% other noise", faults: 0.01 },
 ];
 
 /** One pair as the detectors saw it. */
@@ -60,6 +70,8 @@ const parallel = 8;
 export class Scorer {
   readonly model: RedteamModel;
   readonly detectors: readonly Detector[];
+  /** Those of them that bet. */
+  readonly betting: readonly Detector[];
   readonly #replay: ReplayEngine;
   readonly #folder = mkdtempSync(join(tmpdir(), "weir-detection-"));
 
@@ -67,8 +79,10 @@ export class Scorer {
     this.model = model;
     this.#replay = replay;
     const calibrated = model.profile.profile.detectors;
-    const all = detectorsFor(lawOf(model.entry.noiseLaw));
-    this.detectors = all.filter(({ id }) => calibrated.some((one) => one.id === id));
+    const law = lawOf(model.entry.noiseLaw);
+    const known = ({ id }: Detector): boolean => calibrated.some((one) => one.id === id);
+    this.detectors = detectorsFor(law).filter(known);
+    this.betting = betting(law).filter(known);
   }
 
   static async open(model: RedteamModel): Promise<Scorer> {
@@ -163,13 +177,15 @@ async function serve(
 ): Promise<{ readonly promptIds: number[]; readonly ids: number[] }> {
   const promptIds = engine.promptIds(prompt);
   const drawn = { ...params, temperature: params.temperature * (server.heat ?? 1) };
-  const used = server.wrongSeed === true ? seed ^ 0x5eedn : seed;
+  const faulty = seededUniform(Number(seed & 0x7fffffffn));
+  const draw = server.gap === undefined ? drawToken : runnerUp(server.gap);
   const sequence = await engine.open();
   const ids: number[] = [];
   try {
     let next: readonly number[] = promptIds;
     while (ids.length < params.maxTokens) {
-      const id = drawToken(await sequence.next(next), drawn, used, ids.length);
+      const other = server.wrongSeed === true || faulty() < (server.faults ?? 0);
+      const id = draw(await sequence.next(next), drawn, other ? seed ^ 0x5eedn : seed, ids.length);
       ids.push(id);
       if (engine.isEndOfGeneration(id)) break;
       next = [id];
@@ -178,4 +194,13 @@ async function serve(
     sequence.dispose();
   }
   return { promptIds, ids };
+}
+
+/** Draws the second best token wherever it lies within `gap` nats of the best. */
+function runnerUp(gap: number): typeof drawToken {
+  return (candidates, params, seed, position) => {
+    const [best, second] = scored(candidates, params, seed, position);
+    assert(best !== undefined, "there is a candidate");
+    return second !== undefined && second.gap < gap ? second.id : best.id;
+  };
 }

@@ -175,9 +175,9 @@ export interface Measured {
   readonly pairs: readonly ScoredPair[];
 }
 
-/** Tokens until the fleet's threshold, by everything and by evidence alone. */
+/** Tokens until the fleet's threshold, by everything that bets or fails a pair, and by bets alone. */
 export function delayRow({ server, pairs }: Measured, scorer: Scorer, sizes: StreamSizes): object {
-  const ids = new Set(scorer.detectors.map(({ id }) => id));
+  const ids = new Set(scorer.betting.map(({ id }) => id));
   const tokens = pairs.reduce((sum, pair) => sum + pair.tokens, 0);
   const off = pairs.reduce((sum, pair) => sum + pair.mismatches, 0);
   const hard = pairs.filter((pair) => pair.hard).length;
@@ -206,6 +206,7 @@ export function ablationRows(
   const sets: (readonly [string, Bettors])[] = [
     ["hard findings alone", { ids: new Set(), hard: true }],
     ...ids.map((id) => [`${id} alone`, { ids: new Set([id]), hard: false }] as const),
+    ["those that bet", { ids: new Set(scorer.betting.map(({ id }) => id)), hard: false }],
     ["all, no hard findings", { ids: new Set(ids), hard: false }],
     ...ids.map((id) => {
       return [`all but ${id}`, { ids: new Set(ids.filter((x) => x !== id)), hard: false }] as const;

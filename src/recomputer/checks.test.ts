@@ -18,7 +18,7 @@ const tag = makeTag(1, 7);
 
 /** Ids of the findings that all checks before a replay give. */
 function findings(cheat: Cheat, at = tag): string[] {
-  const opening = openPair(proofRequest(at, cheat), tag, [entry]);
+  const opening = openPair(proofRequest(at, cheat), tag, [entry], () => epochKey);
   if (opening.pair === null) return opening.findings.map(({ id }) => id);
   const found = [
     ...checkSeed(opening.pair.leaf, epochKey),
@@ -123,7 +123,7 @@ test("checks: a pair that was cut off -> held to what is there", () => {
 test("checks: any bytes as a proof request -> a finding, never an exception", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 600 }), (bytes) => {
-      const opening = openPair(bytes, tag, [entry]);
+      const opening = openPair(bytes, tag, [entry], () => epochKey);
       assert.equal(opening.pair, null);
       assert.equal(opening.findings.length, 1);
     }),
@@ -138,7 +138,7 @@ test("checks: any damage to an honest request -> a finding, unable, or the same 
       bytes[at] = (bytes[at] ?? 0) ^ flip;
       let opening: Opening;
       try {
-        opening = openPair(bytes, tag, [entry]);
+        opening = openPair(bytes, tag, [entry], () => epochKey);
       } catch (error) {
         assert.ok(error instanceof UnavailableError, String(error)); // the entry's digest was hit
         return;

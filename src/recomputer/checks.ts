@@ -4,10 +4,10 @@
  */
 import { InvalidError, UnavailableError } from "../base/assert.ts";
 import { secretKey } from "../base/hash.ts";
-import { decodeLeaf, type Leaf } from "../format/leaf.ts";
+import { decodeLeaf, inputDigestOf, outputDigestOf, saltOf, type Leaf } from "../format/leaf.ts";
 import { seedOf } from "../format/noise.ts";
 import { expectedOutput } from "../format/output-rules.ts";
-import { decodeInput, decodeOutput, pairDigest, type Input, type Output } from "../format/pair.ts";
+import { decodeInput, decodeOutput, type Input, type Output } from "../format/pair.ts";
 import { decodeProofRequest, type ProofRequest } from "../format/proof-request.ts";
 import type { Tag } from "../format/tag.ts";
 import type { Finding, FindingId } from "../format/verdict.ts";
@@ -34,14 +34,16 @@ export type Opening =
 const finding = (id: FindingId, evidence: string): Finding => ({ id, evidence });
 
 /**
- * Parses a request and ties it together: digests of input and output against the leaf, tag, entry,
- * model. `entries` are the whitelist's. Nothing is thrown for bad bytes: they are a finding. Throws
- * UnavailableError `recomputer.no-entry` for a pair that was served under an entry unknown here.
+ * Parses a request and ties it together: salted digests of input and output against the leaf, tag,
+ * entry, model. `entries` are the whitelist's; `epochKeyOf` gives the key of the tag's epoch, or throws
+ * that it is unavailable. Nothing is thrown for bad bytes: they are a finding. Throws UnavailableError
+ * `recomputer.no-entry` for a pair that was served under an entry unknown here.
  */
 export function openPair(
   request: Uint8Array,
   tag: Tag,
   entries: readonly WhitelistEntry[],
+  epochKeyOf: (tag: Tag) => Uint8Array,
 ): Opening {
   let parts: ProofRequest;
   let leaf: Leaf;
@@ -57,10 +59,11 @@ export function openPair(
     findings: [finding(id, evidence)],
   });
   if (leaf.tag !== tag) return fail("leaf.mismatch", "the leaf is of another tag");
-  if (!pairDigest(parts.input).equals(leaf.inputDigest)) {
+  const salt = saltOf(secretKey(epochKeyOf(tag)), tag);
+  if (!inputDigestOf(salt, parts.input).equals(leaf.inputDigest)) {
     return fail("leaf.mismatch", "the input does not hash to the leaf's input digest");
   }
-  if (!pairDigest(parts.output).equals(leaf.outputDigest)) {
+  if (!outputDigestOf(salt, parts.output).equals(leaf.outputDigest)) {
     return fail("leaf.mismatch", "the output does not hash to the leaf's output digest");
   }
   const entry = entries.find((candidate) => candidate.digest.equals(leaf.entryDigest));
@@ -87,7 +90,8 @@ function invalid(error: unknown): Finding {
   return finding("request.invalid", `${error.code}: ${error.message}`);
 }
 
-function checkPolicy({ leaf, input, output, entry }: OpenedPair): Finding | null {
+/** What the leaf and the entry's policy say against a pair that parsed; null: nothing. */
+export function checkPolicy({ leaf, input, output, entry }: OpenedPair): Finding | null {
   const { params } = input;
   const policy = entry.generation;
   if (leaf.finish !== output.finish) {

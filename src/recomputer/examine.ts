@@ -65,7 +65,8 @@ export class Examiner {
     request: Buffer,
     onModel: (modelId: string) => void,
   ): Promise<Examined> {
-    const { pair, ...opening } = openPair(request, tag, this.#parts.entries);
+    const epochKey = (of: Tag): Uint8Array => this.#epochKey(gateway, of);
+    const { pair, ...opening } = openPair(request, tag, this.#parts.entries, epochKey);
     if (pair === null) {
       const leaf = "leaf" in opening ? opening.leaf : null;
       return { pair, leaf, verdict: judgeUnreplayed(opening.findings), replay: null };
@@ -74,17 +75,19 @@ export class Examiner {
     return { pair, leaf: pair.leaf, ...(await this.#judge(gateway, pair)) };
   }
 
+  #epochKey(gateway: string, tag: Tag): Uint8Array {
+    const epoch = tagEpoch(tag);
+    const epochKey = this.#parts.store.epochKey(gateway, epoch);
+    if (epochKey !== null) return epochKey;
+    const text = `gateway ${gateway} has not told the key of epoch ${epoch}`;
+    throw new UnavailableError("recomputer.no-epoch", text, "none");
+  }
+
   async #judge(gateway: string, pair: OpenedPair): Promise<Pick<Examined, "verdict" | "replay">> {
     const lacking = unsupported(pair.entry);
     if (lacking !== null) throw new UnavailableError("recomputer.noise-law", lacking, "none");
     const profile = profileOf(pair.entry, this.#parts.profiles);
-    const epoch = tagEpoch(pair.tag);
-    const epochKey = this.#parts.store.epochKey(gateway, epoch);
-    if (epochKey === null) {
-      const text = `gateway ${gateway} has not told the key of epoch ${epoch}`;
-      throw new UnavailableError("recomputer.no-epoch", text, "none");
-    }
-    const seed = checkSeed(pair.leaf, epochKey);
+    const seed = checkSeed(pair.leaf, this.#epochKey(gateway, pair.tag));
     if (seed.length > 0) return { verdict: judgeUnreplayed(seed), replay: null };
     const { engines, clock, replay } = this.#parts;
     const engine = await engines.get(pair.entry);

@@ -54,6 +54,10 @@ export class Gateways {
     presence.awaySinceMs = this.#parts.clock.monotonicMs();
   }
 
+  isConnected(gateway: string): boolean {
+    return (this.#known.get(gateway)?.wire ?? null) !== null;
+  }
+
   setPaused(gateway: string, paused: boolean): void {
     const wire = this.#known.get(gateway)?.wire;
     if (paused) wire?.pause();

@@ -1,7 +1,7 @@
 /** Step 6: findings of one pair to a verdict. Pure; the rule is spec/verdict.md section 4. */
 import type { MarginLimits } from "../format/profile.ts";
 import { isFatal, type Finding, type Verdict } from "../format/verdict.ts";
-import type { TokenScore } from "../verification/margin.ts";
+import type { TokenScore } from "../verification/facts.ts";
 import { marginFindings, pairScores } from "../verification/threshold.ts";
 import type { OpenedPair } from "./checks.ts";
 

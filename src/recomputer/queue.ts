@@ -59,6 +59,15 @@ export class Queue {
     return count;
   }
 
+  /** Whether a tag of a gateway waits; how many of its requests do. */
+  has(gateway: string, tag: Tag): boolean {
+    return this.#lines.get(gateway)?.waiting.has(tag) ?? false;
+  }
+
+  waiting(gateway: string): number {
+    return this.#lines.get(gateway)?.waiting.size ?? 0;
+  }
+
   isFull(gateway: string): boolean {
     return this.#lines.get(gateway)?.full ?? false;
   }

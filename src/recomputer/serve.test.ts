@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openRecomputerDb } from "../adapter/sqlite/verdicts.ts";
 import { UnavailableError } from "../base/assert.ts";
+import { encodeCarriers, noCarriers } from "../format/carriers.ts";
 import { frameType } from "../format/link.ts";
 import { decodeHeartbeat, encodeEpoch } from "../format/proof-request.ts";
 import { makeTag } from "../format/tag.ts";
@@ -329,5 +330,23 @@ test("recomputer: a pair of an entry that is not on our whitelist -> unable and 
     raised.join(),
   );
   assert.deepEqual(failed, []);
+  await recomputer.stop();
+});
+
+test("recomputer: a gateway's counts above the policy's limit -> alarmed on; shown with limit and fleet", async () => {
+  const ladder = { ...defaultLadder, release: { bitsPerSecond: 100 } };
+  const { recomputer, raised, failed, connect } = setUp({ ladder });
+  const wire = connect();
+  for (let s = 0; s <= 20; s++) {
+    const counts = { ...noCarriers, ms: 1000 * s, ticks: 50 * s, places: 200 * s };
+    wire.receive(frameType.carriers, 0n, encodeCarriers(counts));
+  }
+  assert.deepEqual(raised, ["critical release.rate g1"]);
+  assert.deepEqual(failed, []);
+  const { carriers, policy } = recomputer.status();
+  assert.equal(carriers?.[0]?.gateway, "g1");
+  assert.ok((carriers[0].bitsPerSecond ?? 0) > 100);
+  assert.equal(policy?.release?.bitsPerSecond, 100);
+  assert.equal(policy.fleet?.yearsBetween, 1000);
   await recomputer.stop();
 });

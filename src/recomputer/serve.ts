@@ -18,6 +18,7 @@
 import { assert, InvalidError, UnavailableError } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/report.ts";
+import { decodeCarriers } from "../format/carriers.ts";
 import { frameType, type Frame } from "../format/link.ts";
 import {
   encodeHeartbeat,
@@ -32,11 +33,14 @@ import { isFatal, type Verdict } from "../format/verdict.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import { betting } from "../verification/detectors/index.ts";
+import { fleetBudget } from "../verification/fleet.ts";
+import { CarrierBook } from "./carriers.ts";
 import type { OpenEngine } from "./engine.port.ts";
 import { Engines } from "./engines.ts";
 import { EvidenceBook, type DetectorsFor } from "./evidence.ts";
 import { Examiner, type Examined } from "./examine.ts";
 import { Gateways } from "./gateways.ts";
+import { Omissions, type OmissionRules, type WatchedDraw } from "./omitted.ts";
 import { failReason, judgeBeyond } from "./judge.ts";
 import { Queue, type QueueLimits, type Waiting } from "./queue.ts";
 import { receiveEpoch, receiveProofRequest } from "./receive.ts";
@@ -96,6 +100,11 @@ export interface RecomputerParts {
   readonly simulated: readonly string[];
   readonly timing?: Partial<RecomputerTiming>;
   readonly queue?: QueueLimits;
+  /** Gateways whose joint draw is held to its log (omitted.ts); none unless given. */
+  readonly draws?: {
+    readonly gateways: ReadonlyMap<string, WatchedDraw>;
+    readonly rules: OmissionRules;
+  };
   /** Told after each verdict, for observers. */
   readonly onVerdict?: () => void;
 }
@@ -106,8 +115,10 @@ export class Recomputer {
   readonly #engines: Engines;
   readonly #examiner: Examiner;
   readonly #evidence: EvidenceBook;
+  readonly #carriers: CarrierBook;
   readonly #queue: Queue;
   readonly #gateways: Gateways;
+  readonly #omissions: Omissions | null;
   readonly #beat: Timer;
   #retry: Timer | null = null;
   readonly #working = new Set<Promise<void>>();
@@ -132,16 +143,38 @@ export class Recomputer {
     });
     const stored = parts.store.evidence();
     this.#evidence = new EvidenceBook(parts.ladder, parts.detectors ?? betting, stored);
+    this.#carriers = new CarrierBook(parts.ladder.release, parts.alarms);
     this.#gateways = new Gateways(parts, this.#timing.gatewayAwayMs);
     this.#queue = new Queue(parts.queue ?? defaultQueue, (gateway, full) => {
       this.#gateways.setPaused(gateway, full);
     });
+    this.#omissions = this.#watchDraws();
     this.#actOnAll();
     this.#beat = parts.clock.every(this.#timing.heartbeatMs, () => {
       const { pass, fail } = parts.store.counts();
       const beat = encodeHeartbeat({ queued: this.#queue.size, judged: BigInt(pass + fail) });
       this.#gateways.sendAll(frameType.heartbeat, beat);
       this.#gateways.checkAway();
+      this.#omissions?.tick();
+    });
+  }
+
+  #watchDraws(): Omissions | null {
+    const { draws, clock, log, alarms, store, shutdown } = this.#parts;
+    if (draws === undefined) return null;
+    return new Omissions({
+      ...{ ...draws, clock, log, alarms },
+      received: (gateway, tag) =>
+        store.find(gateway, tag) !== null || this.#queue.has(gateway, tag),
+      connected: (gateway) => this.#gateways.isConnected(gateway),
+      settled: (gateway) =>
+        this.#gateways.isConnected(gateway) && this.#queue.waiting(gateway) === 0,
+      send: (gateway, type, payload) => {
+        this.#gateways.send(gateway, type, 0n, payload);
+      },
+      failed: (fail) => {
+        shutdown.failed(fail);
+      },
     });
   }
 
@@ -165,6 +198,7 @@ export class Recomputer {
     wire.onClose((reason) => {
       this.#parts.log.log("info", "recomputer.gateway-left", { gateway, reason });
       this.#gateways.disconnected(gateway, wire);
+      this.#omissions?.disconnected(gateway);
       this.#parts.shutdown.disconnected(gateway, wire);
     });
     wire.onFrame((frame) => {
@@ -196,13 +230,15 @@ export class Recomputer {
       }
       this.#queue.wake(gateway);
       this.#work();
+    } else if (frame.type === frameType.carriers) {
+      this.#carriers.take(gateway, decodeCarriers(frame.payload));
     } else if (frame.type === frameType.orderResult) {
       this.#parts.shutdown.answered(gateway, frame);
     } else if (frame.type === frameType.order) {
       const answer = receiveRelease(gateway, frame, this.#evidence, this.#parts);
       wire.send(frameType.orderResult, frame.id, answer);
       this.#parts.onVerdict?.();
-    } else {
+    } else if (this.#omissions?.onFrame(gateway, frame) !== true) {
       throw new InvalidError("recomputer.frame", `a gateway sent a frame of type ${frame.type}`);
     }
   }
@@ -358,7 +394,9 @@ export class Recomputer {
   status(): RecomputerStatus {
     const counts = this.#parts.store.counts();
     // One limit can be drawn only where there is one model.
-    const { entries, profiles } = this.#parts;
+    const { entries, profiles, ladder } = this.#parts;
+    const { rungs, capacity, release, fleet } = ladder;
+    const { yearsBetween } = fleetBudget(fleet);
     const digest = entries.length === 1 ? entries[0]?.profile : undefined;
     const limit = profiles.find((file) => digest !== undefined && file.digest.equals(digest));
     return {
@@ -381,7 +419,9 @@ export class Recomputer {
             marginLimit: { meanMax: limit.profile.meanMax, meanSpread: limit.profile.meanSpread },
           }),
       evidence: this.#evidence.status(),
-      policy: { ladder: this.#parts.ladder.rungs, capacity: this.#parts.ladder.capacity },
+      carriers: this.#carriers.status(),
+      ...(this.#omissions === null ? {} : { draws: this.#omissions.status() }),
+      policy: { ladder: rungs, capacity, release, fleet: { ...fleet, yearsBetween } },
       recent: this.#parts.store.recent(200),
       alarms: this.#parts.shownAlarms(),
       simulated: this.#parts.simulated,

@@ -7,12 +7,19 @@ import { noiseLaw } from "../format/noise.ts";
 import type { DetectorNull, MarginLimits, Profile, ProfileRun } from "../format/profile.ts";
 import { designEffect, meanUpper, shareUpper } from "./confidence.ts";
 import type { DetectorScale, PairEvidence } from "./detector.ts";
+import { edgeBound, type EdgeBound } from "./edge.ts";
 
-/** Differences of logits between two machines: sum of squares, degrees of freedom, largest; nats. */
+/** Differences of logits between two machines; nats. */
 export interface NoiseSums {
+  /** Sum of squares and degrees of freedom. */
   readonly squares: number;
   readonly freedom: number;
   readonly largest: number;
+  /**
+   * Largest spread of one position: the largest difference less the least, over all candidates. Within
+   * an edge of that size nothing that one machine draws is impossible to the other (support.ts).
+   */
+  readonly spread: number;
 }
 
 /** Margins are counted above these; nats of logit. */
@@ -20,6 +27,8 @@ export const tailLevels = [0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3] as const;
 
 /** One honest pair against one reference: its real draw, and further draws in the same places. */
 export interface HonestPair {
+  /** Which served pair: the same wherever it was replayed. */
+  readonly index: number;
   /** Tokens of one draw, and how many draws there are. */
   readonly tokens: number;
   readonly draws: number;
@@ -52,6 +61,8 @@ export interface ExpectedRatios {
 export interface HonestCell {
   readonly server: string;
   readonly reference: string;
+  /** How the reference replayed: `prefill`, `blind, 8 side by side`. */
+  readonly replay: string;
   /** What else was varied, in words. */
   readonly condition: string;
   readonly pairs: readonly HonestPair[];
@@ -80,19 +91,23 @@ export const floors = {
 } as const;
 
 /** Room above what was measured, as factors (spec/verdict.md section 5). */
-export const rooms = { mean: 2, tokenMax: 8, edge: 4, sigma: 1.5, nullMean: 1.5 } as const;
+export const rooms = { mean: 2, margin: 4, probe: 4, sigma: 1.5, nullMean: 1.5 } as const;
+
+/** Of an honest token's position: how often its spread may exceed the edge. What that costs: docs/STATISTICS.md. */
+export const edgeRate = 1e-12;
 
 /** Standard deviations of room for a pair's mean, and how much margins cluster (variance, times). */
 const deviations = 6;
 const clustering = 7.5;
 
-export const noNoise: NoiseSums = { squares: 0, freedom: 0, largest: 0 };
+export const noNoise: NoiseSums = { squares: 0, freedom: 0, largest: 0, spread: 0 };
 
 export function addNoise(a: NoiseSums, b: NoiseSums): NoiseSums {
   return {
     squares: a.squares + b.squares,
     freedom: a.freedom + b.freedom,
     largest: Math.max(a.largest, b.largest),
+    spread: Math.max(a.spread, b.spread),
   };
 }
 
@@ -105,13 +120,16 @@ export function noiseSigma(noise: NoiseSums): number {
   return noise.freedom === 0 ? 0 : Math.sqrt(noise.squares / noise.freedom);
 }
 
-/** What detectors are told, and the edge to score with, from the noisiest combination. */
+/**
+ * What detectors are told, and the edge to score calibration's own pairs with, from the noisiest
+ * combination of the probe: wide, since the profile's edge is known only when all is measured.
+ */
 export function scaleOf(worst: { readonly sigma: number; readonly largest: number }): {
   readonly scale: DetectorScale;
   readonly edge: number;
 } {
   const sigma = round(Math.max(floors.sigma, rooms.sigma * worst.sigma));
-  const edge = round(Math.max(floors.edge, rooms.edge * worst.largest));
+  const edge = round(Math.max(floors.edge, rooms.probe * worst.largest));
   return { scale: { clip, sigma }, edge };
 }
 
@@ -123,7 +141,7 @@ const tokensOf = (cell: HonestCell): number => total(cell, ({ tokens, draws }) =
 export function runOf(cell: HonestCell): ProfileRun {
   const tokens = tokensOf(cell);
   return {
-    condition: `server ${cell.server}, reference ${cell.reference}; ${cell.condition}`,
+    condition: `server ${cell.server}, reference ${cell.reference}, replay ${cell.replay}; ${cell.condition}`,
     pairs: total(cell, ({ draws }) => draws),
     tokens,
     mismatches: total(cell, ({ mismatches }) => mismatches),
@@ -144,25 +162,34 @@ function spreadOf(cell: HonestCell): number {
 const worstOf = (cells: readonly HonestCell[], value: (cell: HonestCell) => number): number =>
   cells.reduce((max, cell) => Math.max(max, value(cell)), 0);
 
+/**
+ * The edge that honest pairs support. A pair counts once, with the largest spread of its positions on
+ * any reference in any replay, so values are independent. The rate holds for each kind of server: it
+ * is shared out as if all that exceeds came from one.
+ */
+export function edgeOf(cells: readonly HonestCell[], confidence: number): EdgeBound {
+  const spreads = new Map<number, number>();
+  const tokens = new Map<number, number>();
+  for (const pair of cells.flatMap(({ pairs }) => pairs)) {
+    spreads.set(pair.index, Math.max(spreads.get(pair.index) ?? 0, pair.noise.spread));
+    tokens.set(pair.index, pair.tokens);
+  }
+  const perPair = [...tokens.values()].reduce((sum, count) => sum + count, 0) / tokens.size;
+  const servers = new Set(cells.map(({ server }) => server)).size;
+  return edgeBound([...spreads.values()], confidence, (edgeRate * perPair) / servers);
+}
+
 /** The limits for a single pair that the worst of the honest cells supports, never below `floors`. */
 export function limitsOf(cells: readonly HonestCell[], edge: number): MarginLimits {
   assert(cells.length > 0, "a calibration needs honest pairs");
   const largestMargin = worstOf(cells, (cell) => runOf(cell).maxMargin);
-  const largestNoise = worstOf(cells, (cell) =>
-    cell.pairs.reduce((max, { noise }) => Math.max(max, noise.largest), 0),
-  );
   const spread = deviations * Math.sqrt(clustering) * worstOf(cells, spreadOf);
   const mean = worstOf(cells, (cell) => runOf(cell).meanMargin);
   return {
-    edge: round(Math.max(edge, rooms.edge * largestNoise)),
+    edge: round(Math.max(floors.edge, edge)),
     clip,
-    tokenMax: round(
-      Math.max(
-        floors.tokenMax,
-        rooms.tokenMax * largestNoise,
-        (rooms.tokenMax / 2) * largestMargin,
-      ),
-    ),
+    // No margin exceeds the spread of its position.
+    tokenMax: round(Math.max(floors.tokenMax, edge, rooms.margin * largestMargin)),
     meanMax: round(Math.max(floors.meanMax, rooms.mean * mean)),
     meanSpread: round(Math.max(floors.meanSpread, spread)),
   };
@@ -243,11 +270,18 @@ function ratiosIn(cell: HonestCell, at: number, alternatives: number): Bound {
   return worst;
 }
 
-/** Cells of one server and reference together. */
+/** What has a mean of its own: each server against each reference, and each way to replay. */
 function joined(cells: readonly HonestCell[]): HonestCell[] {
+  return [
+    ...joinedBy(cells, ({ server, reference }) => JSON.stringify([server, reference])),
+    ...joinedBy(cells, ({ replay }) => replay),
+  ];
+}
+
+function joinedBy(cells: readonly HonestCell[], keyOf: (cell: HonestCell) => string): HonestCell[] {
   const found = new Map<string, HonestCell>();
   for (const cell of cells) {
-    const key = JSON.stringify([cell.server, cell.reference]);
+    const key = keyOf(cell);
     const pairs = [...(found.get(key)?.pairs ?? []), ...cell.pairs];
     found.set(key, { ...cell, condition: "all conditions", pairs });
   }
@@ -264,7 +298,8 @@ function excessOf(groups: readonly HonestCell[]): number {
 }
 
 /**
- * Null means of all detectors. `observed`: the worst mean of one server against one reference. `upper`:
+ * Null means of all detectors. `observed`: the worst mean of one server against one reference, or of one
+ * way to replay. `upper`:
  * a bound on the mean over all combinations together, alpha shared out over the detectors (Bonferroni):
  * rare events need the many. `nullMean` = rooms.nullMean x the larger of `observed` and upper x excess,
  * how much noisier the worst combination's logits are, which few tokens tell well (margins grow with the
@@ -277,7 +312,7 @@ export function detectorNulls(
 ): DetectorNull[] {
   const groups = joined(cells);
   const everything: HonestCell = {
-    ...{ server: "all", reference: "all", condition: "all conditions" },
+    ...{ server: "all", reference: "all", replay: "all", condition: "all conditions" },
     pairs: cells.flatMap(({ pairs }) => pairs),
   };
   const each = 1 - (1 - confidence) / detectors.length;
@@ -321,21 +356,20 @@ export function tailOf(cells: readonly HonestCell[], confidence: number): Profil
 
 /** What the caller knows besides the measured cells. */
 export type ProfileFacts = Pick<Profile, "model" | "engines" | "provenance" | "confidence"> & {
-  readonly edge: number;
   readonly scale: DetectorScale;
   readonly detectors: readonly MeasuredDetector[];
 };
 
 /** The profile that honest cells support. There is at least one cell with tokens, and none outside. */
 export function profileOf(cells: readonly HonestCell[], facts: ProfileFacts): Profile {
-  const { model, engines, provenance, confidence, edge, scale, detectors } = facts;
+  const { model, engines, provenance, confidence, scale, detectors } = facts;
   assert(
     cells.every((cell) => runOf(cell).outside === 0),
     "honest tokens lie in the support",
   );
   return {
     ...{ schema: 1, basis: "measured", model, engines, noiseLaw },
-    ...limitsOf(cells, edge),
+    ...limitsOf(cells, edgeOf(cells, confidence).edge),
     sigma: scale.sigma,
     tail: tailOf(cells, confidence),
     confidence,

@@ -1,17 +1,11 @@
 /**
  * Monte Carlo of what coverage.ts computes: pairs are drawn one audit at a time until the server is
  * caught. It shares the model with the formulas, not their approximations: evidence by `mismatch` is
- * the real mixture of bets over the whole stake grid, on token counts drawn for each pair.
+ * the real mixture of the bettors of bets.ts, on token counts drawn for each pair.
  */
 import { InvalidError } from "../base/assert.ts";
-import {
-  binomial,
-  pairLogs,
-  stakedLog,
-  stakeGrid,
-  type Detection,
-  type Traffic,
-} from "./coverage.ts";
+import { logMean, stakes } from "./bets.ts";
+import { binomial, hardPerPair, pairLogs, type Detection, type Traffic } from "./coverage.ts";
 import { normalFrom, seededUniform } from "./seeded.ts";
 
 /** Pairs served until caught, one for each run; Infinity where a run was cut off. */
@@ -85,26 +79,21 @@ const honestMax = 1000;
 interface MismatchTable {
   readonly forged: readonly number[];
   readonly honest: readonly number[];
-  /** For each count of odd tokens: ln(1 - f + f e) of each stake. */
-  readonly logs: readonly Float64Array[];
+  /** For each count of tokens far off: the log factor of each bettor. */
+  readonly logs: readonly (readonly number[])[];
+  /** P(a forged pair is caught by itself). */
+  readonly alone: number;
 }
 
-function tableOf(tokens: number, forged: number, honest: number): MismatchTable {
+type Mismatch = Extract<Detection, { kind: "mismatch" }>;
+
+function tableOf(tokens: number, { forged, honest, nullMean, hard }: Mismatch): MismatchTable {
   return {
     forged: accumulate(binomial(tokens, forged)),
     honest: accumulate(binomial(tokens, honest)),
-    logs: pairLogs(tokens, forged, honest).map((log) =>
-      Float64Array.from(stakeGrid, (stake) => stakedLog(stake, log)),
-    ),
+    logs: pairLogs(tokens, nullMean),
+    alone: hardPerPair(tokens, hard),
   };
-}
-
-/** ln of the average of exp. */
-function logMean(logs: Float64Array): number {
-  const top = Math.max(...logs);
-  let sum = 0;
-  for (const log of logs) sum += Math.exp(log - top);
-  return top + Math.log(sum / logs.length);
 }
 
 function byMismatch(
@@ -113,13 +102,14 @@ function byMismatch(
   table: MismatchTable,
   { uniform, audit }: Source,
 ): number {
-  const wealth = new Float64Array(stakeGrid.length);
+  const wealth = stakes.map(() => 0);
   let pairs = 0;
   do {
     audit(1);
     pairs += 1 + skipped(uniform, traffic.epsilon);
-    const chances = uniform() < traffic.beta ? table.forged : table.honest;
-    const gain = table.logs[draw(chances, uniform())];
+    const isForged = uniform() < traffic.beta;
+    if (isForged && uniform() < table.alone) return pairs;
+    const gain = table.logs[draw(isForged ? table.forged : table.honest, uniform())];
     for (let i = 0; i < wealth.length; i++) wealth[i] = (wealth[i] ?? 0) + (gain?.[i] ?? 0);
   } while (Math.max(...wealth) < threshold || logMean(wealth) < threshold);
   return pairs;
@@ -150,8 +140,8 @@ export function simulateCoverage(
   const play = (): (() => number) => {
     if (detection.kind === "power") return () => byPower(traffic, detection.power, source);
     if (detection.kind === "drift") return () => byDrift(traffic, detection, source);
-    const { forged, honest, threshold } = detection;
-    const table = tableOf(traffic.tokensPerPair, forged, honest);
+    const { threshold } = detection;
+    const table = tableOf(traffic.tokensPerPair, detection);
     return () => byMismatch(traffic, threshold, table, source);
   };
   const once = play();

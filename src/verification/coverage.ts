@@ -10,22 +10,25 @@
  *   1 - (1 - epsilon beta w)^n; RFD 018 writes exp(-N F) for its complement, with N = n epsilon, F = beta.
  * - `drift`: each adds evidence of known mean and variance to the server's log e-value, until it
  *   reaches the fleet's threshold.
- * - `mismatch`: as drift, with the evidence worked out from how often forged and honest tokens differ
- *   from the recomputation, betting one share f of the wealth per pair (1 - f + f e), the best f of a
- *   grid for this beta. Honest pairs cost such a bet something, so that rare and weak cheating takes far
- *   longer than 1/beta says.
+ * - `mismatch`: two ways at once. A forged token is a hard finding with probability `hard`: then its pair
+ *   is caught by itself. Else a pair states min(1, share of tokens far off / 0.1), as the detector `gls`
+ *   does where a token off is off by more than rounding, and the bettors of bets.ts bet on it against
+ *   `nullMean`, the best of them for this beta. Honest pairs cost a bettor something: a cheat whose
+ *   pairs look, on average, no worse than nullMean makes no evidence, ever.
  *
  * The evidence walk is cut at each audited forged pair, the honest ones between folded into its step.
  * Its first passage over the threshold is inverse Gaussian, with Siegmund's correction of 0.583
  * standard deviations for the overshoot (Sequential Analysis, 1985, section 10.4); where steps are
  * larger than their spread the exact lower bound P(S_j >= a) takes over. Against `simulateCoverage`
  * (docs/COVERAGE.md has the table): mean within 7%, median within 10%, 90% and 99% within 7%, nearly always
- * on the late side. The early tail is later still, by up to 45% at the 10% point, for the real mixture
- * of stakes now and then has luck.
+ * on the late side. The early tail is later still, for the real mixture of stakes now and then has
+ * luck: chances below `believed` are not to be believed where evidence decides.
  */
 import { assert } from "../base/assert.ts";
-import { logGamma } from "./beta.ts";
-import { betaBelow, firstPassage, gammaBelow, normalBelow } from "./special.ts";
+import { betaCdf, logGamma } from "./beta.ts";
+import { boundedWeight, logFactors, stakes } from "./bets.ts";
+import { full } from "./detectors/gls.ts";
+import { firstPassage, gammaBelow, normalBelow } from "./special.ts";
 
 export interface Traffic {
   /** Share of pairs audited, (0, 1]. */
@@ -52,9 +55,13 @@ export type Detection =
     }
   | {
       readonly kind: "mismatch";
-      /** Share of tokens that differ from the recomputation, forged and honest; forged > honest. */
+      /** Share of tokens that are off by more than rounding, forged and honest; forged > honest. */
       readonly forged: number;
       readonly honest: number;
+      /** The profile's null mean for that evidence. */
+      readonly nullMean: number;
+      /** Probability that a forged token is a hard finding; [0, 1). */
+      readonly hard: number;
       readonly threshold: number;
     };
 
@@ -63,10 +70,8 @@ export function fleetThreshold(servers: number, alpha: number): number {
   return Math.log((2 * servers) / alpha);
 }
 
-/** Shares of the wealth that a bet on one pair may stake; the wealth is averaged over them. */
-export const stakeGrid = [
-  0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.003, 0.001, 0.0003, 0.0001,
-] as const;
+/** Chances below this come too late where evidence decides (docs/COVERAGE.md). */
+export const believed = 0.01;
 
 interface Step {
   readonly mean: number;
@@ -86,18 +91,17 @@ export function binomial(tokens: number, share: number): number[] {
   );
 }
 
-/** ln(1 - f + f e) without overflow, from ln e. */
-export function stakedLog(stake: number, logE: number): number {
-  return logE > 30
-    ? logE + Math.log(stake + (1 - stake) * Math.exp(-logE))
-    : Math.log1p(stake * Math.expm1(logE));
+/** For each count of tokens far off, the log factors of all bettors (bets.ts). */
+export function pairLogs(tokens: number, nullMean: number): number[][] {
+  return Array.from({ length: tokens + 1 }, (_, count) => {
+    const value = Math.min(1, count / (full * tokens));
+    return logFactors({ kind: "bounded", value }, nullMean, tokens);
+  });
 }
 
-/** ln of the likelihood ratio of a pair with each count of tokens that differ. */
-export function pairLogs(tokens: number, forged: number, honest: number): number[] {
-  const odd = Math.log(forged / honest);
-  const even = Math.log1p(-forged) - Math.log1p(-honest);
-  return Array.from({ length: tokens + 1 }, (_, i) => i * odd + (tokens - i) * even);
+/** Probability that a forged pair has a hard finding. */
+export function hardPerPair(tokens: number, hard: number): number {
+  return -Math.expm1(tokens * Math.log1p(-hard));
 }
 
 function stepOf(chances: readonly number[], values: readonly number[]): Step {
@@ -131,16 +135,18 @@ export function evidenceOf(traffic: Traffic, detection: Detection): Evidence | n
   const { tokensPerPair, beta } = traffic;
   const underForged = binomial(tokensPerPair, detection.forged);
   const underHonest = binomial(tokensPerPair, detection.honest);
-  const logs = pairLogs(tokensPerPair, detection.forged, detection.honest);
-  const grown = stakeGrid.map((stake) => {
-    const values = logs.map((log) => stakedLog(stake, log));
+  const logs = pairLogs(tokensPerPair, detection.nullMean);
+  const grown = stakes.map((_, bettor) => {
+    const values = logs.map((each) => each[bettor] ?? 0);
     const forged = stepOf(underForged, values);
     const honest = stepOf(underHonest, values);
-    return { stake, forged, honest, growth: beta * forged.mean + (1 - beta) * honest.mean };
+    const growth = beta * forged.mean + (1 - beta) * honest.mean;
+    const stake = (stakes[0] ?? 0) * boundedWeight(bettor, tokensPerPair);
+    return { stake, forged, honest, growth };
   });
   const best = grown.reduce((max, row) => (row.growth > max.growth ? row : max));
-  // The wealth is averaged over the grid: the best stake owns one part of it.
-  return { ...best, threshold: threshold + Math.log(stakeGrid.length) };
+  // The wealth is averaged over the bettors: the best one owns one part of it.
+  return { ...best, threshold: threshold + Math.log(stakes.length) };
 }
 
 /** How many audited forged pairs an alarm takes; `mean` is Infinity when evidence does not grow. */
@@ -197,10 +203,10 @@ function wholeQuantile(rising: (j: number) => number, level: number): number {
 
 /** P(`needed` or more of `pairs` pairs are hit), each hit with probability `rate`. `pairs` may be fractional. */
 function hitsAtLeast(needed: number, pairs: number, rate: number): number {
-  if (pairs < needed) return 0;
+  if (pairs < needed || !(rate > 0)) return 0;
   if (rate >= 1) return 1;
   // Exact where it matters; for rare hits, or many, the waiting time is a gamma distribution's.
-  if (rate > 1e-3 && needed < 2000) return betaBelow(rate, needed, pairs - needed + 1);
+  if (rate > 1e-3 && needed < 2000) return betaCdf(rate, needed, pairs - needed + 1);
   return gammaBelow(needed / (1 - rate), (pairs * rate) / (1 - rate));
 }
 
@@ -225,22 +231,62 @@ export function catchOf(traffic: Traffic, detection: Detection): Catch {
 function catcher(traffic: Traffic, detection: Detection): (epsilon: number) => Catch {
   const { beta } = traffic;
   if (detection.kind === "power") return (epsilon) => catchByPower(epsilon * beta, detection.power);
+  const alone =
+    detection.kind === "mismatch" ? hardPerPair(traffic.tokensPerPair, detection.hard) : 0;
   const evidence = evidenceOf(traffic, detection);
   assert(evidence !== null, "detection by evidence has evidence");
-  const { mean, atoms } = passage(evidence, beta);
+  const needed = passage(evidence, beta);
+  const mean = meanAudited(needed, alone);
   return (epsilon) => {
     const rate = epsilon * beta;
-    const within = (pairs: number): number =>
-      Math.min(
-        1,
-        atoms.reduce((sum, { count, chance }) => sum + chance * hitsAtLeast(count, pairs, rate), 0),
-      );
+    const within = (pairs: number): number => 1 - escapes(needed, alone, pairs, rate);
     return {
       ...{ meanPairs: mean / rate, meanAudited: mean, within },
       quantile: (chance) =>
-        atoms.length === 0 ? Infinity : realQuantile(within, chance, mean / rate),
+        mean === Infinity ? Infinity : Math.max(1, realQuantile(within, chance, mean / rate)),
     };
   };
+}
+
+/**
+ * Whether P(caught within `pairs`) = `chance` is to be doubted: it is below `believed`, and evidence has
+ * more than a twentieth of it. What single pairs decide is exact.
+ */
+export function isDoubtful(
+  traffic: Traffic,
+  detection: Detection,
+  pairs: number,
+  chance: number,
+): boolean {
+  if (detection.kind === "power" || !(chance > 0 && chance < believed)) return false;
+  if (!Number.isFinite(pairs)) return false;
+  const alone =
+    detection.kind === "mismatch" ? hardPerPair(traffic.tokensPerPair, detection.hard) : 0;
+  const rate = traffic.epsilon * traffic.beta * alone;
+  return -Math.expm1(pairs * Math.log1p(-rate)) < 0.95 * chance;
+}
+
+/** Audited forged pairs until evidence alarms or one is caught alone, each with probability `alone`. */
+function meanAudited({ mean, atoms }: Needed, alone: number): number {
+  if (alone === 0) return mean;
+  const log = Math.log1p(-alone);
+  // E min(G, K) = (1 - E (1 - alone)^K) / alone, G geometric.
+  return atoms.reduce((sum, { count, chance }) => sum - chance * Math.exp(count * log), 1) / alone;
+}
+
+/**
+ * P(not caught within `pairs` pairs): no hit was caught alone, and there were too few for the evidence.
+ * Given the first, hits are rarer: rate (1 - alone) / (1 - rate alone).
+ */
+function escapes({ atoms }: Needed, alone: number, pairs: number, rate: number): number {
+  if (pairs <= 0) return 1;
+  const unseen = Math.exp(pairs * Math.log1p(-rate * alone));
+  const rest = (rate * (1 - alone)) / (1 - rate * alone);
+  const enough = atoms.reduce(
+    (sum, { count, chance }) => sum + chance * hitsAtLeast(count, pairs, rest),
+    0,
+  );
+  return unseen * Math.max(0, 1 - Math.min(1, enough));
 }
 
 function catchByPower(rate: number, power: number): Catch {
@@ -336,23 +382,32 @@ function solve(rising: (x: number) => number, level: number): number {
   return high;
 }
 
-/** Cheats whose tokens were compared with the recomputation, research notes: weir-tiny, T = 1, one thread. */
+/** A cheat whose tokens were compared with the recomputation. */
 export interface MeasuredClass {
   readonly name: string;
   readonly title: string;
+  /** Share of tokens that differ from the recomputation. */
   readonly mismatch: number;
+  /** Probability that a token is a hard finding. */
+  readonly hard: number;
 }
 
 /**
- * Shares of tokens that differ from the recomputation, from a trial on node-llama-cpp with a 5.5
- * M-parameter model, vocabulary 2,048, top-64, T = 1, 2,000 tokens each; wrong seed: simulation.
+ * As measured on weir-demo, docs/PERFORMANCE.md section 4: T = 1, about 9,400 tokens each. `hard`: from what
+ * share of 64-token pairs fails alone (wrong-seed), the 90% point (q4_0) or the median (others) of
+ * tokens until a hard finding; kv-q8_0 had none in 100,000.
  */
 export const measuredClasses: readonly MeasuredClass[] = [
-  { name: "wrong-seed", title: "own randomness", mismatch: 0.56 },
-  { name: "temperature-1.1", title: "temperature 10% up", mismatch: 0.0685 },
-  { name: "q4_0", title: "weights at 4 bits", mismatch: 0.0565 },
-  { name: "q8_0", title: "weights at 8 bits", mismatch: 0.0085 },
+  { name: "wrong-seed", title: "own randomness", mismatch: 0.37, hard: 0.049 },
+  { name: "q4_0", title: "weights at 4 bits", mismatch: 0.063, hard: 0.018 },
+  { name: "temperature-1.1", title: "temperature 10% up", mismatch: 0.032, hard: 0.0041 },
+  { name: "kv-q4_0", title: "keys of the cache at 4 bits", mismatch: 0.028, hard: 0.0054 },
+  { name: "q8_0", title: "weights at 8 bits", mismatch: 0.0047, hard: 7.3e-5 },
+  { name: "kv-q8_0", title: "keys of the cache at 8 bits", mismatch: 0.0016, hard: 0 },
 ];
 
-/** No honest token of 2,000 differed in that trial: 95% bound of Clopper and Pearson. */
-export const honestMismatch = 0.0015;
+/**
+ * Honest servers of weir-demo (models/weir-demo.profile.json): the null mean of `gls`, and the share
+ * of tokens far off that would give what its calibration observed under the worst condition.
+ */
+export const measuredHonest = { nullMean: 0.00128, mismatch: 0.000085 } as const;

@@ -1,14 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { supportSize, type Candidates, type DrawParams } from "../format/noise.ts";
-import { gapsMax, tempers, tokenFacts, type Position } from "./facts.ts";
+import {
+  drawToken,
+  gumbel,
+  supportSize,
+  type Candidates,
+  type DrawParams,
+} from "../format/noise.ts";
+import { gapsMax, tempers, tokenFacts, type Position, type TokenScore } from "./facts.ts";
 import type { GumbelLaw, InverseCdfLaw } from "./law.ts";
 import { greedy } from "./laws/greedy.ts";
 import { gumbelPhilox } from "./laws/gumbel-philox.ts";
 import { llamaMt19937 } from "./laws/llama-mt19937.ts";
 import { sglangMurmurSorted } from "./laws/sglang-hash.ts";
-import { scoreToken } from "./margin.ts";
+import { Support } from "./support.ts";
 
 /** Candidates from logits, sorted as engines sort them; ids are positions in the list. */
 function candidates(logits: readonly number[]): Candidates {
@@ -35,7 +41,29 @@ const warmParams: fc.Arbitrary<DrawParams> = fc.record({ temperature: warm, topK
 const edges = fc.oneof(fc.constant(0), fc.double({ min: 0, max: 0.5, noNaN: true }));
 const seeds = fc.bigInt({ min: 0n, max: (1n << 64n) - 1n });
 
-test("facts: gumbel-philox/1 -> margin and agreement of scoreToken, bit by bit", () => {
+/**
+ * The margin once more, as spec/verdict.md section 2 writes it, for `gumbel-philox/1` alone: what the
+ * general code must come to.
+ */
+function scoreToken(position: Position, claimed: number, edge: number): TokenScore {
+  const { candidates, params, seed, index } = position;
+  if (claimed === drawToken(candidates, params, seed, index)) return { margin: 0, agrees: true };
+  const { ids, logProbs } = candidates;
+  const at = Array.from(ids).indexOf(claimed);
+  if (at < 0) return { margin: Infinity, agrees: false };
+  const logit = (i: number): number => logProbs[i] ?? -Infinity;
+  if (params.temperature === 0) {
+    return { margin: Math.max(0, logit(0) - logit(at)), agrees: false };
+  }
+  const support = new Support(candidates, params, edge);
+  if (!support.mayKeep(at)) return { margin: Infinity, agrees: false };
+  const z = (i: number): number => logit(i) + params.temperature * gumbel(seed, index, ids[i] ?? 0);
+  let best = z(at);
+  for (let i = 0; i < support.top; i++) if (support.mustKeep(i)) best = Math.max(best, z(i));
+  return { margin: best - z(at), agrees: false };
+}
+
+test("facts: gumbel-philox/1 -> margin and agreement as the spec writes them, bit by bit", () => {
   let finite = 0;
   fc.assert(
     fc.property(

@@ -51,6 +51,9 @@ export interface TokenFacts {
   readonly interval: { readonly low: number; readonly high: number; readonly u: number } | null;
 }
 
+/** What the rule for a single pair reads (threshold.ts). */
+export type TokenScore = Pick<TokenFacts, "margin" | "agrees">;
+
 /** lambda of the tempering alternatives: q^(1-lambda) renormalised. Positive is hotter. */
 export const tempers = [-0.5, -0.2, -0.1, -0.05, 0.05, 0.1, 0.2, 0.5] as const;
 export const gapsMax = 32;
@@ -125,7 +128,8 @@ function drawAt(law: GumbelLaw, position: Position, kept: number): number {
 }
 
 /**
- * Least score by which the claimed token is beaten: as scoreToken (margin.ts). Where noise goes by
+ * Least score by which the claimed token is beaten, T times the noise added to the logits (Token-DiFR,
+ * arXiv 2511.20621, section 4.2), so that margins keep one scale at every temperature. Where noise goes by
  * rank, rounding may move a token to a neighbour's rank: the claimed token is taken at the best of
  * its possible ranks, and a rival at the worst of its.
  */
@@ -229,8 +233,7 @@ function surpriseOf(position: Position, at: number, q: Distribution): number {
 
 /**
  * Compares `claimed` with what the reference computed at one position. `edge`: nats of logit by which
- * two logits may change places between honest machines (spec/verdict.md section 2). For
- * `gumbel-philox/1` margin and agreement are those of scoreToken (margin.ts), bit by bit.
+ * two logits may change places between honest machines (spec/verdict.md section 2).
  * A candidate list that is not sorted or reaches not past the top-k gives a wrong edge, not an error.
  */
 export function tokenFacts(

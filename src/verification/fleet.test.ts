@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { InvalidError } from "../base/assert.ts";
+import { defaultPolicy, parsePolicy, policyText } from "../format/policy.ts";
 import { alphaOf, expectedFalseSteps, fleetBudget, serversOf, type Fleet } from "./fleet.ts";
 
 const fleet: Fleet = { servers: 250_000, alpha: 0.01, years: 10, pairsPerYear: 30_000 };
@@ -64,3 +65,11 @@ for (const [field, call] of wrong) {
     );
   });
 }
+
+test("fleet: a policy that names beginnings -> its threshold pays for them, its promise stays", () => {
+  const { fleet: once } = defaultPolicy;
+  const text = policyText({ ...defaultPolicy, fleet: { ...once, beginnings: 12 } });
+  const often = fleetBudget(parsePolicy(Buffer.from(text)).fleet);
+  assert.ok(Math.abs(often.logE - fleetBudget(once).logE - Math.log(12)) < 1e-12);
+  assert.equal(often.yearsBetween, 1000);
+});

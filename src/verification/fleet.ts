@@ -3,15 +3,12 @@
  * servers together are safe. Both e-processes of a server (sequential.ts) have initial value 1, so
  * Ville's inequality gives P(either ever reaches e^b) <= 2 e^-b, for each time that evidence begins.
  * The union over servers gives b = ln(2 k n / alpha). Nothing about independence of servers, and no
- * horizon: years and pairs only turn the budget into rates (docs/STATISTICS.md, section 5).
+ * horizon: years and pairs only turn the budget into rates (docs/STATISTICS.md, section 4).
  */
 import { InvalidError } from "../base/assert.ts";
 import type { Policy } from "../format/policy.ts";
 
-export interface Fleet extends Readonly<Policy["fleet"]> {
-  /** How often a server's evidence begins anew within the years, at most; 1 unless given. */
-  readonly beginnings?: number;
-}
+export type Fleet = Readonly<Policy["fleet"]>;
 
 export interface FleetBudget {
   /** Thresholds of `logE` and `logChange`; nats. Equal: half of alpha each. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { betaBelow, firstPassage, gammaBelow, normalBelow } from "./special.ts";
+import { firstPassage, gammaBelow, normalBelow } from "./special.ts";
 import { logGamma } from "./beta.ts";
 
 const near = (actual: number, expected: number, error = 1e-10): void =>
@@ -24,21 +24,6 @@ test("special: gamma -> sums of the Poisson distribution, on both sides of the m
     near(gammaBelow(shape, x), 1 - below);
   }
   near(gammaBelow(20_001, 20_001), gammaBelow(19_999, 19_999), 1e-5);
-});
-
-test("special: beta -> sums of the binomial distribution", () => {
-  for (const [p, n, k] of [
-    [0.3, 12, 5],
-    [0.9, 30, 25],
-    [0.01, 500, 3],
-  ] as const) {
-    let sum = 0;
-    for (let i = k; i <= n; i++) {
-      const ways = logGamma(n + 1) - logGamma(i + 1) - logGamma(n - i + 1);
-      sum += Math.exp(ways + i * Math.log(p) + (n - i) * Math.log1p(-p));
-    }
-    near(betaBelow(p, k, n - k + 1), sum);
-  }
 });
 
 test("special: normal -> published values", () => {

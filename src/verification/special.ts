@@ -1,4 +1,4 @@
-/** Distribution functions that coverage needs: normal, gamma, beta, inverse Gaussian. */
+/** Distribution functions that coverage needs: normal, gamma, inverse Gaussian. */
 import { assert } from "../base/assert.ts";
 import { logGamma } from "./beta.ts";
 
@@ -46,23 +46,6 @@ export function gammaBelow(shape: number, x: number): number {
   }
   const fraction = continued(x + 1 - shape, (i) => [i * (shape - i), x + 1 - shape + 2 * i]);
   return Math.min(1, Math.max(0, 1 - front / fraction));
-}
-
-/** Regularised incomplete beta function I_x(a, b) (continued fraction of DLMF 8.17.22). */
-export function betaBelow(x: number, a: number, b: number): number {
-  assert(a > 0 && b > 0, "a beta distribution has positive parameters");
-  if (x <= 0) return 0;
-  if (x >= 1) return 1;
-  if (x > (a + 1) / (a + b + 2)) return 1 - betaBelow(1 - x, b, a);
-  const lnBeta = logGamma(a) + logGamma(b) - logGamma(a + b);
-  const front = Math.exp(a * Math.log(x) + b * Math.log1p(-x) - lnBeta) / a;
-  const fraction = continued(1, (i) => {
-    const m = i >> 1;
-    const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
-    const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m));
-    return [i % 2 === 1 ? odd : even, 1];
-  });
-  return Math.min(1, Math.max(0, front / fraction));
 }
 
 /** ln P(Z <= z) of a standard normal, also far out in the lower tail (Mills' ratio as a fraction). */

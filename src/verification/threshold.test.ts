@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { MarginLimits } from "../format/profile.ts";
-import type { TokenScore } from "./margin.ts";
+import type { TokenScore } from "./facts.ts";
 import { marginFindings, meanLimit, pairScores } from "./threshold.ts";
 
 const calibration: MarginLimits = {

@@ -4,7 +4,7 @@
  */
 import type { MarginLimits } from "../format/profile.ts";
 import type { Finding, Scores } from "../format/verdict.ts";
-import type { TokenScore } from "./margin.ts";
+import type { TokenScore } from "./facts.ts";
 
 /** Adds the token scores of one pair up. Infinite margins count as `clip` and are left out of maxMargin. */
 export function pairScores(tokens: readonly TokenScore[], clip: number): Scores {

@@ -164,7 +164,9 @@ test("detectors: detectorsFor -> those that say something under the law", () => 
   assert.deepEqual(ids(greedy), ["margin", "mismatch", "rank", "tail", "gls"]);
 });
 
-test("detectors: betting -> all that say something, without the one that earned nothing", () => {
-  const ids = betting(gumbelPhilox).map(({ id }) => id);
-  assert.deepEqual(ids, ["margin", "mismatch", "tail", "gls", "surprise"]);
+test("detectors: betting -> those that earned it; surprise where no noise is known", () => {
+  const ids = (law: Parameters<typeof betting>[0]): string[] => betting(law).map(({ id }) => id);
+  assert.deepEqual(ids(gumbelPhilox), ["tail", "gls"]);
+  assert.deepEqual(ids(llamaMt19937), ["tail", "gls", "surprise", "interval"]);
+  assert.deepEqual(ids(greedy), ["tail", "gls"]);
 });

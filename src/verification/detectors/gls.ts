@@ -12,7 +12,8 @@ import type { Detector } from "../detector.ts";
 import { logPhi } from "../normal.ts";
 import { saturated } from "./bounded.ts";
 
-const full = 0.1;
+/** Share of tokens far off at which a pair says all it can. */
+export const full = 0.1;
 const span = 5 - Math.LN2;
 
 export const gls: Detector = {

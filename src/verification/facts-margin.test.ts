@@ -1,8 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { drawToken, gumbel, type Candidates, type DrawParams } from "../format/noise.ts";
-import { scoreToken } from "./margin.ts";
+import { drawToken, gumbel, noiseLaw, type Candidates, type DrawParams } from "../format/noise.ts";
+import { tokenFacts, type Position, type TokenScore } from "./facts.ts";
+import { lawOf } from "./laws/index.ts";
+
+const law = lawOf(noiseLaw);
+
+function scoreToken(position: Position, claimed: number, edge: number): TokenScore {
+  const { margin, agrees } = tokenFacts(law, position, claimed, edge);
+  return { margin, agrees };
+}
 
 const seed = 0x0123456789abcdefn;
 const all: DrawParams = { temperature: 1, topK: 8, topP: 1 };
