@@ -46,6 +46,11 @@ export interface Attack<K extends Knobs = Knobs> {
   /** For people. */
   readonly title: string;
   readonly expected: Expected;
+  /**
+   * Evidence: recomputed tokens by which nine trials of ten were caught when that was measured; absent,
+   * the default budget is enough. A shorter trial without an alarm shows nothing against `expected`.
+   */
+  readonly takes?: number;
   /** What should stop it and where, or why nothing can. */
   readonly why: string;
   /** Defaults. */
@@ -56,8 +61,8 @@ export interface Attack<K extends Knobs = Knobs> {
    */
   readonly prepare: (host: Host, knobs: K) => Promise<Mind>;
   /**
-   * Steganography: what carries the bits; `tokens` unless given. The capacity meter bounds tokens alone:
-   * pauses are bounded by the release tick, failures by the alarm on a server that fails.
+   * Steganography: what carries the bits; `tokens` unless given. The capacity meter bounds tokens alone;
+   * when text leaves, which replies fail and where they end is bounded by the gateway's counts.
    */
   readonly carrier?: "tokens" | "time" | "failures";
   /** It wants a trained adapter (`Host.adapter`): the red team smuggles one in first. */

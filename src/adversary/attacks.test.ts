@@ -4,7 +4,9 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { expectedOutput } from "../format/output-rules.ts";
 import type { SamplingParams } from "../format/pair.ts";
-import { scoreToken } from "../verification/margin.ts";
+import { noiseLaw } from "../format/noise.ts";
+import { tokenFacts } from "../verification/facts.ts";
+import { lawOf } from "../verification/laws/index.ts";
 import type { Knobs } from "./attack.ts";
 import { adapterRequest } from "./agent.ts";
 import { chat, own, type Answer, type Owned } from "./fixture.ts";
@@ -25,7 +27,7 @@ async function margins({ reference }: Owned, answer: Answer): Promise<number[]> 
     for (const [index, claimed] of answer.ids.entries()) {
       const candidates = await sequence.next(ids);
       const position = { candidates, params: answer.params, seed: answer.seed, index };
-      found.push(scoreToken(position, claimed, 0).margin);
+      found.push(tokenFacts(lawOf(noiseLaw), position, claimed, 0).margin);
       ids = [claimed];
     }
     return found;

@@ -55,12 +55,14 @@ function boxOf(path: string, contextTokens: number, options: BlindOptions): BoxS
   };
 }
 
+/** Sequences whose caches of `each` bytes fit together; at least one. */
+export function slotsWithin(cacheBytes: number, each: number): number {
+  return Math.max(1, Math.floor(cacheBytes / Math.max(1, each)));
+}
+
 function slotsFor(text: BareText, contextTokens: number, options: BlindOptions): number {
   const { slots, cacheBytes = blindDefaults.cacheBytes, logger } = options;
-  const fitting = Math.max(
-    1,
-    Math.floor(cacheBytes / Math.max(1, text.cacheBytes * contextTokens)),
-  );
+  const fitting = slotsWithin(cacheBytes, text.cacheBytes * contextTokens);
   if (fitting >= slots) return slots;
   logger.log("warn", "recomputer.fewer-slots", { wanted: slots, slots: fitting, cacheBytes });
   return fitting;

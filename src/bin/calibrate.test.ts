@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { openProfile, type Profile, type ProfileRun } from "../format/profile.ts";
+import type { EdgeBound } from "../verification/edge.ts";
 import { floors } from "../verification/calibration.ts";
 
 const model = new URL("../../models/weir-tiny.gguf", import.meta.url).pathname;
@@ -24,6 +25,7 @@ function calibrate(...args: string[]): { status: number | null; stdout: string; 
 
 interface Report {
   readonly runs: ProfileRun[];
+  readonly edge: EdgeBound;
   readonly evidence: { id: string; mean: number }[];
   readonly profile: Profile | null;
 }
@@ -34,12 +36,20 @@ test("calibrate: honest servers -> a profile of this model, in a file", { skip: 
   const { status, stdout, stderr } = calibrate(model, ...few, "--json", "--out", out);
   assert.equal(status, 0, stderr);
   assert.match(stderr, /%.*: /, "it says how far it is");
-  const { runs, profile } = JSON.parse(stdout) as Report;
+  const { runs, edge, profile } = JSON.parse(stdout) as Report;
   assert.deepEqual(openProfile(readFileSync(out)).profile, profile);
   assert.equal(profile?.basis, "measured");
   assert.equal(profile.model.name, "weir-tiny.gguf");
   assert.deepEqual(profile.runs, runs);
   assert.ok(runs.reduce((sum, { tokens }) => sum + tokens, 0) >= 300);
+  for (const way of ["replay prefill;", "replay blind, 32 side by side;"]) {
+    assert.ok(
+      runs.some(({ condition }) => condition.includes(way)),
+      way,
+    );
+  }
+  assert.equal(profile.edge, Math.ceil(1e6 * Math.max(floors.edge, edge.edge)) / 1e6);
+  assert.ok(edge.edge >= edge.largest && profile.tokenMax >= profile.edge);
   for (const { outside, mismatches, tokens, condition } of runs) {
     assert.equal(outside, 0, condition);
     assert.ok(mismatches < 0.01 * tokens, condition);

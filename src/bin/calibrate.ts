@@ -7,20 +7,24 @@ import { basename } from "node:path";
 import { readFileSync } from "node:fs";
 import { cpuBuilds } from "../adapter/llama/cpu-builds.ts";
 import { describeModel, type ModelDescription } from "../adapter/llama/describe.ts";
+import { metadataOf } from "../adapter/llama/metadata.ts";
 import { UnavailableError } from "../base/assert.ts";
 import { sealProfile, type Profile } from "../format/profile.ts";
-import { profileOf, runOf } from "../verification/calibration.ts";
+import { edgeOf, profileOf, runOf } from "../verification/calibration.ts";
+import { blindDefaults, slotsWithin } from "./blind.ts";
 import { measure, type Measured, type MeasureSettings } from "./calibrate/measure.ts";
-import { quickShapes, shapes } from "./calibrate/plan.ts";
+import { quickReplays, quickShapes, replays, shapes } from "./calibrate/plan.ts";
 import { siteBuild } from "./calibrate/protocol.ts";
 import {
   buildsText,
   cellsText,
   detectorsText,
+  edgeText,
   evidenceMeans,
   progressLine,
 } from "./calibrate/report.ts";
 import { detectors } from "./calibrate/scoring.ts";
+import { fitting } from "./calibrate/replays.ts";
 import { help, readSettings, type Settings } from "./calibrate/settings.ts";
 import type { Worker } from "./calibrate/worker-host.ts";
 import { untilStopped, withErrors } from "./process.ts";
@@ -66,6 +70,9 @@ function chosen(settings: Settings, runnable: readonly string[]): string[] {
 
 async function calibrate(settings: Settings, runnable: readonly string[]): Promise<number> {
   const found = await describeModel(settings.model);
+  const contextTokens = Math.min(found.contextTokens, contextMax);
+  const { cacheBytes } = await metadataOf(settings.model);
+  const slotsMax = slotsWithin(blindDefaults.cacheBytes, cacheBytes * contextTokens);
   const progress = progressLine(process.stderr, () => performance.now());
   const stopped = { asked: false };
   let working: Worker | null = null;
@@ -78,7 +85,8 @@ async function calibrate(settings: Settings, runnable: readonly string[]): Promi
     ...settings,
     builds: chosen(settings, runnable),
     shapes: settings.quick ? quickShapes : shapes,
-    contextTokens: Math.min(found.contextTokens, contextMax),
+    replays: fitting(settings.quick ? quickReplays : replays, slotsMax),
+    contextTokens,
     hasTemplate: found.hasTemplate,
     progress: progress.tell,
     holds: (worker) => {
@@ -113,7 +121,6 @@ function honestProfile(settings: Settings, found: ModelDescription, measured: Me
   return profileOf(measured.cells, {
     model: { name: basename(settings.model), root: found.root.toString("hex") },
     engines: { server: found.engine, reference: found.engine },
-    edge: measured.edge,
     scale: measured.scale,
     detectors,
     confidence,
@@ -136,12 +143,15 @@ function conclude(settings: Settings, found: ModelDescription, measured: Measure
   if (settings.json) {
     const classes = measured.servers.map(({ name, members }) => ({ name, members }));
     const { noise } = measured;
-    const all = { classes, noise, runs, evidence, profile };
+    const edge = honest ? edgeOf(measured.cells, confidence) : null;
+    const all = { classes, noise, runs, evidence, edge, profile };
     process.stdout.write(`${JSON.stringify(all, null, 2)}\n`);
   } else {
     process.stdout.write(`${buildsText(measured)}\n${cellsText(measured.cells)}\n`);
-    if (profile !== null) process.stdout.write(detectorsText(profile));
-    else
+    if (profile !== null) {
+      process.stdout.write(edgeText(edgeOf(measured.cells, confidence)));
+      process.stdout.write(detectorsText(profile));
+    } else
       process.stdout.write(lines(evidence.map(({ id, mean }) => `${id}: ${mean.toPrecision(3)}`)));
   }
   if (!honest) return 0;

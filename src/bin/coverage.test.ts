@@ -87,6 +87,30 @@ test("weir coverage --simulate: labelled, beside the formula, the same for the s
   assert.ok(Math.abs(mean.formula / mean.simulation.value - 1) < 0.2);
 });
 
+test("weir coverage --simulate: a server that is never caught -> not played, and said", () => {
+  const args = ["--class", "kv-q8_0", "--beta", "0.01", "--tokens-per-pair", "64"];
+  assert.match(coverage(...args, "--simulate", "100").stdout, /never caught: not played/);
+});
+
+test("weir coverage: an early chance that evidence makes -> marked, with what the mark says", () => {
+  const args = [
+    "--class",
+    "kv-q8_0",
+    "--beta",
+    "1",
+    "--epsilon",
+    "0.01",
+    "--tokens-per-pair",
+    "64",
+  ];
+  const all = [...args, "--pairs-per-day", "20000"];
+  const { stdout } = coverage(...all);
+  assert.match(stdout, /kv-q8_0 +~[\d.]+ /);
+  assert.match(stdout, /~ rests on a chance below 1%/);
+  assert.equal(json(...all).answers[0]?.doubtful.firstDaysMedian, true);
+  assert.doesNotMatch(coverage("--power", "0.5").stdout, /~/);
+});
+
 test("weir coverage --plot: a self-contained SVG for light and dark", () => {
   const folder = mkdtempSync(join(tmpdir(), "weir-coverage-"));
   try {

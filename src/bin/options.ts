@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { InvalidError } from "../base/assert.ts";
+import { keyFault } from "../base/enrol.ts";
 
 export type OptionKind = "text" | "number" | "flag" | "list" | "json";
 
@@ -78,6 +79,28 @@ export class Options {
     const value = this.#values.get(key) ?? [];
     if (Array.isArray(value) && value.every((entry) => typeof entry === "string")) return value;
     return this.#wrong(key, "must be a list of texts");
+  }
+
+  /** A list of `NAME=VALUE`, each name once. Throws InvalidError `options.value`. */
+  pairs(key: string): Map<string, string> {
+    const pairs = new Map<string, string>();
+    for (const text of this.list(key)) {
+      const at = text.indexOf("=");
+      const name = text.slice(0, Math.max(0, at));
+      if (name === "" || pairs.has(name)) this.#wrong(key, `each is NAME=VALUE, not "${text}"`);
+      pairs.set(name, text.slice(at + 1));
+    }
+    return pairs;
+  }
+
+  /** A list of Ed25519 public keys, 64 hex digits, each fit to be enrolled. Throws InvalidError `options.value`. */
+  keys(key: string): string[] {
+    const keys = this.list(key);
+    for (const hex of keys) {
+      const fault = keyFault(hex);
+      if (fault !== null) this.#wrong(key, `"${hex.slice(0, 64)}" is no public key: ${fault}`);
+    }
+    return keys;
   }
 
   /** A nested value that only the config file can give. */

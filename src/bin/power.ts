@@ -1,5 +1,6 @@
 /** The power of a gateway's server, from the `power` object of its configuration (spec/config.md). */
 import { systemClock } from "../adapter/clock.ts";
+import { checkEngineBuild } from "../adapter/llama/engine-build.ts";
 import { agentArgv, localPower } from "../adapter/power/local.ts";
 import { remotePower } from "../adapter/power/remote.ts";
 import type { BoxPaths, SandboxKind } from "../adapter/sandbox/box.ts";
@@ -34,7 +35,27 @@ function otherAgent(agent: string, args: readonly string[]): (paths: BoxPaths) =
   ];
 }
 
-async function openLocal(from: Fields, name: string, logger: Logger): Promise<Power> {
+/**
+ * Before each power-on the libraries on this host's disk are held against the whitelist entry's build. That
+ * finds a wrong installation before pairs fail; of a server that lies it says nothing.
+ */
+export function withCheckedEngine(power: Power, engineBuild: Buffer): Power {
+  return {
+    simulated: power.simulated,
+    on: async () => {
+      await checkEngineBuild(engineBuild);
+      return power.on();
+    },
+    ...(power.off === undefined ? {} : { off: () => power.off?.() ?? Promise.resolve() }),
+  };
+}
+
+async function openLocal(
+  from: Fields,
+  name: string,
+  logger: Logger,
+  engineBuild: Buffer,
+): Promise<Power> {
   const wanted = from.optionalText("sandbox", "auto");
   const agent = from.optionalText("agent", "");
   const agentArgs = from.optionalTexts("agentArgs");
@@ -53,7 +74,7 @@ async function openLocal(from: Fields, name: string, logger: Logger): Promise<Po
     clock: systemClock,
     box: { argv, memoryBytes },
   });
-  if (agent === "") return power;
+  if (agent === "") return withCheckedEngine(power, engineBuild);
   const simulated = `${power.simulated}; the server runs another program than Weir's own (${agent})`;
   return { simulated, on: () => power.on() };
 }
@@ -83,11 +104,16 @@ async function openRemote(
 }
 
 /** Opens the configured power. Throws InvalidError `power.*` or `json.*`, naming the field. */
-export function openPower(options: Options, identity: TlsIdentity, logger: Logger): Promise<Power> {
+export function openPower(
+  options: Options,
+  identity: TlsIdentity,
+  logger: Logger,
+  engineBuild: Buffer,
+): Promise<Power> {
   const from = new Fields((options.json("power") ?? { kind: "sandbox" }) as Json, "power");
   const name = options.text("name");
   const kind = from.text("kind");
-  if (kind === "sandbox") return openLocal(from, name, logger);
+  if (kind === "sandbox") return openLocal(from, name, logger, engineBuild);
   if (kind === "remote") return openRemote(from, name, identity, logger);
   throw new InvalidError("power.kind", `power.kind must be sandbox or remote, not "${kind}"`);
 }

@@ -10,12 +10,12 @@ import { dialTls, type TlsIdentity } from "../adapter/tls.ts";
 import { requantise } from "../adversary/requantise.ts";
 import { secretKey } from "../base/hash.ts";
 import { privateKeyFromSeed, publicKeyHex } from "../base/sign.ts";
-import { encodeLeaf } from "../format/leaf.ts";
+import { encodeLeaf, inputDigestOf, outputDigestOf, saltOf } from "../format/leaf.ts";
 import { frameType, type Frame, type FrameType } from "../format/link.ts";
 import { drawToken, noiseLaw, seedOf } from "../format/noise.ts";
 import { encodeOrderResult, openOrder } from "../format/order.ts";
 import { expectedOutput } from "../format/output-rules.ts";
-import { encodeInput, encodeOutput, pairDigest, type Input } from "../format/pair.ts";
+import { encodeInput, encodeOutput, type Input } from "../format/pair.ts";
 import { encodeEpoch, encodeProofRequest } from "../format/proof-request.ts";
 import type { RecomputerStatus, VerdictInfo } from "../format/status.ts";
 import { formatTag, makeTag, type Tag } from "../format/tag.ts";
@@ -49,12 +49,12 @@ async function identity(role: PeerRole, name: string): Promise<TlsIdentity> {
 }
 
 async function entryOf(file: string): Promise<WhitelistEntry> {
-  const { sizeBytes, chunkBytes, root, tokenizerDigest, templateDigest, engine } =
+  const { sizeBytes, chunkBytes, root, tokenizerDigest, templateDigest, engine, engineBuild } =
     await describeModel(file);
   return {
     modelId: "weir-tiny",
     weights: { sizeBytes, chunkBytes, root },
-    ...{ tokenizerDigest, templateDigest, engine, noiseLaw },
+    ...{ tokenizerDigest, templateDigest, engine, engineBuild, noiseLaw },
     generation: {
       temperatureMax: 2,
       topPMin: 0.1,
@@ -107,6 +107,7 @@ async function serve(
   const tokenIds = Uint32Array.from(ids);
   const output = encodeOutput({ promptIds: Uint32Array.from(promptIds), tokenIds, text, finish });
   const encoded = encodeInput(input);
+  const salt = saltOf(secretKey(epochKey), tag);
   const leaf = encodeLeaf({
     ...{
       tag,
@@ -116,7 +117,8 @@ async function serve(
       finish,
       tokens: ids.length,
     },
-    ...{ inputDigest: pairDigest(encoded), outputDigest: pairDigest(output) },
+    inputDigest: inputDigestOf(salt, encoded),
+    outputDigest: outputDigestOf(salt, output),
   });
   return encodeProofRequest({ leafIndex: 0n, leaf, input: encoded, output });
 }

@@ -15,6 +15,7 @@ import { webhookSink } from "../adapter/webhook.ts";
 import { Alarms } from "../alarm/raise.ts";
 import { Shutdowns } from "../alarm/shutdown.ts";
 import { InvalidError, UnavailableError } from "../base/assert.ts";
+import type { Timer } from "../base/clock.ts";
 import { fromHex } from "../base/bytes.ts";
 import { sha256 } from "../base/hash.ts";
 import type { Logger } from "../base/report.ts";
@@ -23,14 +24,17 @@ import { executorLimits } from "../format/executor-link.ts";
 import { frameType, type Frame } from "../format/link.ts";
 import { defaultPolicy, type Policy } from "../format/policy.ts";
 import { openProfile, type ProfileFile } from "../format/profile.ts";
-import { openWhitelist, type Whitelist, type WhitelistEntry } from "../format/whitelist.ts";
+import { expiryAt, trustEnds } from "../format/trust-memory.ts";
+import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import { verdictInfo } from "../recomputer/ask.ts";
 import type { OpenEngine, ReplayEngine } from "../recomputer/engine.port.ts";
 import { Recomputer, type RecomputerTiming } from "../recomputer/serve.ts";
 import { blindDefaults, openBlindEngine } from "./blind.ts";
+import { recomputerDrawSpecs, watchedDrawsOf, type WatchedDraws } from "./draw.ts";
 import { helpText, readOptions, type Options, type OptionSpecs } from "./options.ts";
 import { ladderOfPolicy, readPolicyFile } from "./policy-file.ts";
+import { expirySpecs, rememberTrust, trustFrom, trustSpecs, type Trust } from "./trust.ts";
 import { announceReady, logLevelOf, untilStopped, withErrors } from "./process.ts";
 
 const specs: OptionSpecs = {
@@ -46,9 +50,8 @@ const specs: OptionSpecs = {
     help: "file of the shutdown key's seed, 64 hex digits",
     required: true,
   },
-  whitelist: { kind: "text", help: "whitelist file, signed by both parties", required: true },
-  partyA: { kind: "text", help: "public key of party A, 64 hex digits", required: true },
-  partyB: { kind: "text", help: "public key of party B, 64 hex digits", required: true },
+  ...trustSpecs,
+  ...expirySpecs,
   model: { kind: "list", help: "ID=FILE.gguf, its own copy of a model", required: true },
   profile: {
     kind: "list",
@@ -59,6 +62,7 @@ const specs: OptionSpecs = {
   releaseKeys: { kind: "list", help: "public key of an operator who may release", required: true },
   db: { kind: "text", help: "file of verdicts, alarms and orders", required: true },
   webhook: { kind: "text", help: "URL that alarms are posted to" },
+  ...recomputerDrawSpecs,
   threads: { kind: "number", help: "threads of a replay; 0: half the cores", default: 0 },
   replay: {
     kind: "text",
@@ -113,6 +117,8 @@ export interface RecomputerSettings {
   /** 32-byte Ed25519 seed. */
   readonly orderSeed: Uint8Array;
   readonly entries: readonly WhitelistEntry[];
+  /** Where the entries come from: remembered, and warned of before it expires. */
+  readonly trust?: Trust & { readonly warnMs: number };
   readonly profiles: readonly ProfileFile[];
   /** The default unless given. */
   readonly policy?: Policy;
@@ -125,6 +131,8 @@ export interface RecomputerSettings {
   readonly webhook: string | null;
   readonly logger: Logger;
   readonly timing?: Partial<RecomputerTiming>;
+  /** Gateways whose coins are recomputed. */
+  readonly draws?: WatchedDraws | undefined;
   readonly simulated?: readonly string[];
 }
 
@@ -135,6 +143,21 @@ export interface RunningRecomputer {
   stop(): Promise<void>;
 }
 
+/** Pairs are judged under an expired whitelist too: what was served has to be looked at. People are told. */
+function watchExpiry({ trust, name }: RecomputerSettings, alarms: Alarms): Timer | null {
+  if (trust === undefined) return null;
+  const expiresMs = trustEnds(trust.chain, trust.whitelist);
+  const look = (): void => {
+    const { over, soon } = expiryAt(expiresMs, systemClock.wallMs(), trust.warnMs);
+    if (over === null) alarms.clear("whitelist.expired", name);
+    else alarms.raise("critical", "whitelist.expired", name, over);
+    if (soon === null) alarms.clear("whitelist.expiring", name);
+    else alarms.raise("warning", "whitelist.expiring", name, soon);
+  };
+  look();
+  return systemClock.every(3_600_000, look);
+}
+
 /** Starts a recomputer in this process. Throws UnavailableError or InvalidError. */
 export async function startRecomputer(settings: RecomputerSettings): Promise<RunningRecomputer> {
   const { logger, name } = settings;
@@ -142,13 +165,16 @@ export async function startRecomputer(settings: RecomputerSettings): Promise<Run
   const orderKey = privateKeyFromSeed(settings.orderSeed);
   const policy = settings.policy ?? defaultPolicy;
   const ladder = ladderOfPolicy(policy);
-  logger.log("info", "recomputer.policy", {
-    digest: sha256(Buffer.from(JSON.stringify(policy))).toString("hex"),
-    shutdownAtNats: ladder.threshold,
-  });
+  const digest = sha256(Buffer.from(JSON.stringify(policy))).toString("hex");
+  logger.log("info", "recomputer.policy", { digest, shutdownAtNats: ladder.threshold });
   const db = openRecomputerDb(settings.db);
+  await rememberTrust(db.trust, settings.trust).catch((error: unknown) => {
+    db.close();
+    throw error;
+  });
   const common = { clock: systemClock, random: systemRandom, log: logger };
   const alarms = new Alarms({ ...common, store: db.alarms, sinks });
+  const expiry = watchExpiry(settings, alarms);
   const { releaseKeys } = settings;
   const orders = { ...common, store: db.alarms, alarms, key: orderKey, releaseKeys };
   const shutdown = new Shutdowns(orders);
@@ -166,6 +192,7 @@ export async function startRecomputer(settings: RecomputerSettings): Promise<Run
     shutdown,
     shownAlarms: () => alarms.shown(100),
     simulated: settings.simulated ?? [],
+    ...(settings.draws === undefined ? {} : { draws: settings.draws }),
     ...(settings.timing === undefined ? {} : { timing: settings.timing }),
   });
   const listening = listenTls({
@@ -182,6 +209,7 @@ export async function startRecomputer(settings: RecomputerSettings): Promise<Run
     },
   });
   const close = async (): Promise<void> => {
+    expiry?.cancel();
     shutdown.stop();
     alarms.stop();
     await recomputer.stop();
@@ -216,18 +244,11 @@ function servePerson(
   serveObservers(wire, () => recomputer.status(), systemClock, onOther);
 }
 
-function whitelistOf(options: Options): Whitelist {
-  return openWhitelist(readFileSync(options.text("whitelist")), {
-    a: options.text("partyA"),
-    b: options.text("partyB"),
-  });
-}
-
 type ReplaySettings = Pick<RecomputerSettings, "openEngine" | "parallel" | "simulated" | "timing">;
 
 /** How pairs are replayed, and what has to be said of it. */
 async function replayOf(options: Options, logger: Logger): Promise<ReplaySettings> {
-  const files = modelFiles(options.list("model"), whitelistOf(options).entries);
+  const files = modelFiles(options.list("model"), trustFrom(options).whitelist.entries);
   const given = options.number("threads", 0, 1024);
   const threads = given === 0 ? Math.max(1, Math.floor(availableParallelism() / 2)) : given;
   const wanted = options.number("parallel", 0, executorLimits.slots);
@@ -274,18 +295,21 @@ function timingOf(options: Options): Partial<RecomputerTiming> {
 }
 
 function settingsOf(options: Options, logger: Logger): Omit<RecomputerSettings, "openEngine"> {
+  const trust = trustFrom(options);
   const name = options.text("name");
   return {
     name,
     ...options.address("listen"),
     identity: readIdentity(options.text("identity"), `recomputer-${name}`),
     orderSeed: fromHex(readFileSync(options.text("orderKey"), "utf8").trim(), 32),
-    entries: whitelistOf(options).entries,
+    entries: trust.whitelist.entries,
+    trust: { ...trust, warnMs: 86_400_000 * options.number("expiryWarningDays", 0, 3650) },
     profiles: profileFiles(options.list("profile")),
     policy: options.has("policy") ? readPolicyFile(options.text("policy")) : defaultPolicy,
-    releaseKeys: options.list("releaseKeys"),
+    releaseKeys: options.keys("releaseKeys"),
     db: options.text("db"),
     webhook: options.has("webhook") ? options.text("webhook") : null,
+    draws: watchedDrawsOf(options),
     logger,
   };
 }
@@ -349,6 +373,9 @@ export function checkedEngines(
     }
     if (!found.templateDigest.equals(templateDigest)) {
       throw lacking(`${file} does not hold the whitelisted chat template`);
+    }
+    if (found.engine !== entry.engine || !found.engineBuild.equals(entry.engineBuild)) {
+      throw lacking(`the ${found.engine} installed here is not the whitelisted engine build`);
     }
     return open(entry, file);
   };

@@ -78,6 +78,7 @@ async function runTrials(
       const line = await range.run({
         ...{ attack, knobs: knobsOf(attack, plan.knobs), seed, epsilon: plan.epsilon },
         ...{ budget: plan.tokens, traffic: plan.traffic },
+        shaping: { tickMs: plan.tickMs, wholeReplies: plan.wholeReplies },
         onProgress: (tokens, logE) => {
           progress.step(tokens, plan.tokens, logE);
         },

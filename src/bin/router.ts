@@ -1,5 +1,4 @@
 /** `weir router`: the OpenAI-compatible front door of a site. */
-import { readFileSync } from "node:fs";
 import { systemClock } from "../adapter/clock.ts";
 import { httpLimits, listenHttp, soon, type HttpLimits } from "../adapter/http/server.ts";
 import { jsonLogger } from "../adapter/logger.ts";
@@ -16,11 +15,12 @@ import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/report.ts";
 import type { RouterStatus } from "../format/status.ts";
-import { openWhitelist, type Whitelist } from "../format/whitelist.ts";
+import type { Whitelist } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import { modelsOf } from "../router/openai.ts";
 import { Router, routerLimits, type RouterLimits } from "../router/serve.ts";
 import { helpText, parseAddress, readOptions, type Options, type OptionSpecs } from "./options.ts";
+import { trustFrom, trustSpecs } from "./trust.ts";
 import { announceReady, logLevelOf, untilStopped, withErrors } from "./process.ts";
 
 const specs: OptionSpecs = {
@@ -28,9 +28,7 @@ const specs: OptionSpecs = {
   listen: { kind: "text", help: "HOST:PORT for clients (plain HTTP)", required: true },
   gateway: { kind: "list", help: "NAME=HOST:PORT of a gateway", required: true },
   identity: { kind: "text", help: "folder of router-NAME.crt, .key and ca.crt", required: true },
-  whitelist: { kind: "text", help: "whitelist file, signed by both parties", required: true },
-  partyA: { kind: "text", help: "public key of party A, 64 hex digits", required: true },
-  partyB: { kind: "text", help: "public key of party B, 64 hex digits", required: true },
+  ...trustSpecs,
   observe: { kind: "text", help: "HOST:PORT for observers (mutual TLS); none if left out" },
   queueMs: {
     kind: "number",
@@ -156,12 +154,11 @@ async function serve(options: Options): Promise<number> {
   const logger = jsonLogger("router", name, logLevelOf(options));
   const gateways = gatewaysOf(options);
   const identity = readIdentity(options.text("identity"), `router-${name}`);
-  const parties = { a: options.text("partyA"), b: options.text("partyB") };
   const graceMs = options.number("graceMs", 0, 600_000);
   const router = await startRouter({
     name,
     ...options.address("listen"),
-    whitelist: openWhitelist(readFileSync(options.text("whitelist")), parties),
+    whitelist: trustFrom(options).whitelist,
     gateways: [...gateways.keys()],
     dial: dialer(gateways, identity),
     logger,

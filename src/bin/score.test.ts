@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { openServingEngine } from "../adapter/llama/engine.ts";
 import { drawToken, type DrawParams } from "../format/noise.ts";
+import { openProfile } from "../format/profile.ts";
+import type { Judgement } from "./score/judge.ts";
 import { difrText } from "../verification/difr.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "weir-score-"));
@@ -44,6 +46,11 @@ interface Scores {
     readonly evidence: Record<string, number | number[]>;
     readonly logE: Record<string, number>;
   };
+}
+
+interface Judged {
+  readonly edge: number;
+  readonly judgement: Judgement & { readonly profile: string };
 }
 
 const scores = (result: Result): Scores => {
@@ -103,6 +110,38 @@ test("score: an honest text under its seed -> nothing differs; under another see
   assert.ok(scores(await weir(path, "--model", model, ...law2, "--json")).total.mismatches > 20);
 });
 
+test("score --profile: an honest text -> PASS; another seed -> FAIL, findings, exit 3", async () => {
+  const path = file("judged.json", { temperature: 1, top_k: 32, top_p: 0.95 }, [drawn, [], drawn]);
+  const judged = ["--model", model, "--profile", "models/weir-tiny.profile.json"];
+  const honestly = await weir(path, ...judged, "--seed", `${seed}`, "--json");
+  assert.equal(honestly.code, 0, honestly.err);
+  const { judgement, edge } = JSON.parse(honestly.out) as Judged;
+  const { profile, digest } = openProfile(readFileSync("models/weir-tiny.profile.json"));
+  assert.equal(edge, profile.edge);
+  assert.equal(judgement.profile, digest.toString("hex"));
+  assert.equal(judgement.verdict, "pass");
+  assert.deepEqual(judgement.findings, []);
+  assert.ok(judgement.logE < 0.5 && judgement.threshold > 5 && judgement.threshold < 6);
+  assert.ok(judgement.detectors.length > 0);
+
+  const other = await weir(path, ...judged, "--seed", "1");
+  assert.equal(other.code, 3, other.err);
+  assert.match(other.out, /FAIL by the profile/);
+  assert.match(other.out, / 0\.0 token\.margin: token \d+ at position/);
+});
+
+test("score --profile: no seed -> judged by surprise alone", async () => {
+  const path = file("blindly.json", { temperature: 1, top_k: 32, top_p: 0.95 }, [drawn]);
+  const judged = ["--model", model, "--profile", "models/weir-tiny.profile.json", "--json"];
+  const found = await weir(path, ...judged);
+  assert.equal(found.code, 0, found.err);
+  const { judgement } = JSON.parse(found.out) as Judged;
+  assert.deepEqual(
+    judgement.detectors.map(({ id }) => id),
+    ["surprise"],
+  );
+});
+
 test("score: no seed -> says so; surprise and rank alone; options override the file's metadata", async () => {
   const path = file("blind.json", { temperature: 1, top_k: 32, top_p: 0.95 }, [drawn]);
   const text = await weir(path, "--model", model);
@@ -140,6 +179,8 @@ test("score: wrong use and wrong files -> a message that names it, exit 2 or 1, 
     [[path, "--model", model, "--temperature", "1", "--law", "gumbel-philox/1"], 2, /needs --seed/],
     [[path, "--model", model, "--temperature", "1", "--law", "x"], 1, /no noise law "x"/],
     [[path, "--model", model, "--temperature", "hot"], 2, /--temperature must be a number/],
+    [[path, "--model", model, "--temperature", "1", "--alpha", "0.1"], 2, /--alpha goes with/],
+    [[path, "--model", model, "--profile", "models/weir-demo.profile.json"], 1, /other weights/],
     [[bad, "--model", model, "--temperature", "1"], 1, /samples\[0\]\.outputs must be a list/],
     [[beyond, "--model", model, "--out", out], 1, /sample 0, output 0: /],
     [[path, "--model", join(directory, "absent.gguf"), "--temperature", "0"], 1, /absent\.gguf/],

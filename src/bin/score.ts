@@ -1,25 +1,28 @@
 /**
  * `weir score`: scores texts that some provider generated, given as token ids in the JSON of the public
- * DiFR code, against a model on this machine. No verdict: that takes a calibration profile.
+ * DiFR code, against a model on this machine. With a calibration profile it judges them too.
  */
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { describeModel } from "../adapter/llama/describe.ts";
 import { openReplayEngine } from "../adapter/llama/replay.ts";
 import { InvalidError, UnavailableError } from "../base/assert.ts";
 import { noiseLaw, type DrawParams } from "../format/noise.ts";
+import { openProfile, profileMismatch, type Profile, type ProfileFile } from "../format/profile.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { ReplayEngine } from "../recomputer/engine.port.ts";
 import { candidatesBeyond } from "../recomputer/replay.ts";
 import { assumedProfile } from "../verification/calibration.ts";
 import { configNumber, parseDifr, type DifrFile } from "../verification/difr.ts";
 import type { Detector, DetectorScale } from "../verification/detector.ts";
-import { detectorsFor } from "../verification/detectors/index.ts";
+import { betting, detectorsFor } from "../verification/detectors/index.ts";
 import { surprise } from "../verification/detectors/surprise.ts";
 import { tokenFacts } from "../verification/facts.ts";
 import type { NoiseLaw } from "../verification/law.ts";
 import { greedy } from "../verification/laws/greedy.ts";
 import { laws, lawOf, positionOf } from "../verification/laws/index.ts";
 import { untilStopped, withErrors } from "./process.ts";
+import { Judge, judgementText, type Judgement } from "./score/judge.ts";
 import { scoreOutput, totalOf, type OutputScores, type TotalScores } from "./score/summary.ts";
 
 const help = `weir score FILE.json --model FILE.gguf [options]
@@ -27,7 +30,7 @@ const help = `weir score FILE.json --model FILE.gguf [options]
 Replay texts on a model and score every token. FILE.json holds prompts and outputs as token ids, as
 the public DiFR code writes them: {"config": {...}, "samples": [{"prompt_token_ids": [...], "outputs":
 [{"token_ids": [...]}]}]}. Options that are absent are taken from its "config" (temperature, top_k,
-top_p, seed). It scores; a verdict takes a calibration profile and the recomputer.
+top_p, seed). It scores; with --profile it judges too, as a recomputer does, and exits with 3 on FAIL.
 
   --model FILE       the model to replay on (GGUF)
   --law NAME         how the provider's engine draws (default ${noiseLaw})
@@ -37,6 +40,8 @@ top_p, seed). It scores; a verdict takes a calibration profile and the recompute
   --temperature T    0 to 100; has no default
   --top-k K          1 to 4096 (default 64)
   --top-p P          above 0, at most 1 (default 1)
+  --profile FILE     calibration profile of the model (weir calibrate): findings, evidence, verdict
+  --alpha A          with --profile: chance that an honest provider ever fails (default 0.01)
   --threads N        threads of the replay (default 1)
   --out FILE         write the scores, a JSON object
   --json             print them
@@ -51,6 +56,8 @@ interface Settings {
   readonly temperature: string | undefined;
   readonly topK: string | undefined;
   readonly topP: string | undefined;
+  readonly profile: string | null;
+  readonly alpha: number;
   readonly threads: number;
   readonly out: string | null;
   readonly json: boolean;
@@ -71,13 +78,15 @@ interface Report {
   readonly params: DrawParams;
   readonly edge: number;
   readonly scale: DetectorScale;
+  /** Null without a profile. */
+  readonly judgement: (Judgement & { readonly profile: string }) | null;
   readonly outputs: readonly OutputScores[];
   readonly total: TotalScores;
 }
 
-const { edge, clip, sigma } = assumedProfile;
-const scale: DetectorScale = { clip, sigma };
 const contextMax = 131_072;
+/** Exit code of a FAIL: not that of an error. */
+const failed = 3;
 
 /** Scores a file. Returns the exit code; 130 when it was stopped. */
 export function runScore(argv: string[]): Promise<number> {
@@ -88,14 +97,15 @@ export function runScore(argv: string[]): Promise<number> {
       return 0;
     }
     const file = parseDifr(readFileSync(settings.file, "utf8"));
-    const terms = termsOf(settings, file);
+    const calibration = await calibrationOf(settings);
+    const terms = termsOf(settings, file, calibration?.profile ?? null);
     const stopped = { asked: false };
     void untilStopped().then(() => (stopped.asked = true));
-    const report = await score(settings, file, terms, stopped);
+    const report = await score(settings, file, { ...terms, calibration }, stopped);
     if (report === null) return 130;
     if (settings.out !== null) writeWhole(settings.out, `${JSON.stringify(report, null, 2)}\n`);
     process.stdout.write(settings.json ? `${JSON.stringify(report)}\n` : textOf(report));
-    return 0;
+    return report.judgement?.verdict === "fail" ? failed : 0;
   });
 }
 
@@ -109,7 +119,14 @@ function readSettings(argv: readonly string[]): Settings | null {
       allowPositionals: true,
       options: {
         ...{ model: text, law: text, seed: text, temperature: text, "top-k": text, "top-p": text },
-        ...{ threads: { ...text, default: "1" }, out: text, json: flag, help: flag },
+        ...{
+          profile: text,
+          alpha: text,
+          threads: { ...text, default: "1" },
+          out: text,
+          json: flag,
+          help: flag,
+        },
       },
     });
   } catch (error) {
@@ -125,9 +142,30 @@ function readSettings(argv: readonly string[]): Settings | null {
   return {
     ...{ file, model: values.model, law: values.law, seed: values.seed },
     ...{ temperature: values.temperature, topK: values["top-k"], topP: values["top-p"] },
+    profile: values.profile ?? null,
+    alpha: alphaOf(values.alpha, values.profile !== undefined),
     threads: whole("--threads", numberOf("--threads", values.threads), 1, 256),
     ...{ out: values.out ?? null, json: values.json },
   };
+}
+
+function alphaOf(text: string | undefined, judged: boolean): number {
+  if (text === undefined) return 0.01;
+  if (!judged) throw new InvalidError("options.value", "--alpha goes with --profile");
+  const value = numberOf("--alpha", text);
+  if (value > 0 && value < 1) return value;
+  throw new InvalidError("options.value", "--alpha must be above 0 and below 1");
+}
+
+/** Reads the profile that was named. Throws InvalidError when it does not speak for the model's weights. */
+async function calibrationOf(settings: Settings): Promise<ProfileFile | null> {
+  if (settings.profile === null) return null;
+  const found = openProfile(readFileSync(settings.profile));
+  const { root } = await describeModel(settings.model);
+  const { noiseLaw: law } = found.profile;
+  const mismatch = profileMismatch(found.profile, { weights: { root }, noiseLaw: law });
+  if (mismatch === null) return found;
+  throw new InvalidError("profile.other", `${settings.profile}: ${mismatch}`);
 }
 
 function numberOf(flag: string, text: string): number {
@@ -148,8 +186,17 @@ function seedOf(settings: Settings, file: DifrFile): bigint | null {
   throw new InvalidError("options.value", "the seed must be a whole number from 0 to 2^64 - 1");
 }
 
+/** The law that was named; null: none was. */
+function askedLaw({ law }: Settings, profile: Profile | null): NoiseLaw | null {
+  if (law === undefined) return null;
+  const asked = lawOf(law);
+  if (profile === null || asked.name === profile.noiseLaw) return asked;
+  const message = `the profile is for the law ${profile.noiseLaw}, not ${asked.name}`;
+  throw new InvalidError("profile.other", message);
+}
+
 /** Options first, then the file's metadata, then defaults. */
-function termsOf(settings: Settings, file: DifrFile): Terms {
+function termsOf(settings: Settings, file: DifrFile, profile: Profile | null): Terms {
   const choose = (flag: string, text: string | undefined, key: string): number | null =>
     text === undefined ? configNumber(file.config, key) : numberOf(flag, text);
   const temperature = choose("--temperature", settings.temperature, "temperature");
@@ -163,14 +210,14 @@ function termsOf(settings: Settings, file: DifrFile): Terms {
   }
   const topK = whole("top-k", choose("--top-k", settings.topK, "top_k") ?? 64, 1, 4096);
   const params = { temperature, topK, topP };
-  const asked = settings.law === undefined ? null : lawOf(settings.law);
+  const asked = askedLaw(settings, profile);
   if (temperature === 0 || asked === greedy) {
     const plain = { ...params, temperature: 0 };
     return { params: plain, law: greedy, seed: null, detectors: detectorsFor(greedy) };
   }
   const seed = seedOf(settings, file);
   if (seed !== null) {
-    const law = asked ?? lawOf(noiseLaw);
+    const law = asked ?? lawOf(profile?.noiseLaw ?? noiseLaw);
     return { params, law, seed, detectors: detectorsFor(law) };
   }
   if (asked !== null) {
@@ -209,7 +256,13 @@ function entryOf(contextTokens: number, { law, params }: Terms): WhitelistEntry 
   };
   return {
     ...{ modelId: "score", weights: { sizeBytes: 1, chunkBytes: 4096, root: none } },
-    ...{ tokenizerDigest: none, templateDigest: none, engine: "", noiseLaw: law.name },
+    ...{
+      tokenizerDigest: none,
+      templateDigest: none,
+      engine: "",
+      engineBuild: none,
+      noiseLaw: law.name,
+    },
     ...{ generation: { ...generation, contextTokens }, profile: none, digest: none },
   };
 }
@@ -217,11 +270,12 @@ function entryOf(contextTokens: number, { law, params }: Terms): WhitelistEntry 
 async function score(
   settings: Settings,
   file: DifrFile,
-  terms: Terms,
+  terms: Judged,
   stopped: { readonly asked: boolean },
 ): Promise<Report | null> {
   const entry = entryOf(longestOf(file), terms);
   const engine = await openReplayEngine(entry, settings.model, { threads: settings.threads });
+  const judge = judgeOf(settings, terms);
   const outputs: OutputScores[] = [];
   let empty = 0;
   try {
@@ -229,7 +283,10 @@ async function score(
       for (const [output, ids] of lists.entries()) {
         if (stopped.asked) return null;
         if (ids.length === 0) empty++;
-        else outputs.push(await scoreOne(engine, terms, { sample, output }, promptTokenIds, ids));
+        else
+          outputs.push(
+            await scoreOne(engine, terms, judge, { sample, output }, promptTokenIds, ids),
+          );
       }
     }
   } finally {
@@ -239,15 +296,43 @@ async function score(
     model: settings.model,
     law: terms.seed === null && terms.params.temperature > 0 ? null : terms.law.name,
     seed: terms.seed?.toString() ?? null,
-    ...{ params: terms.params, edge, scale },
+    ...{ params: terms.params, edge: limitsOf(terms).edge, scale: scaleOf(terms) },
+    judgement: judgementOf(judge, terms),
     outputs,
     total: totalOf(outputs, empty, terms.detectors),
   };
 }
 
+/** How tokens are compared, and the profile that judges them. */
+interface Judged extends Terms {
+  readonly calibration: ProfileFile | null;
+}
+
+/** The numbers to score with: the profile's, or wide ones that nobody measured. */
+const limitsOf = ({ calibration }: Judged): Profile => calibration?.profile ?? assumedProfile;
+
+function scaleOf(terms: Judged): DetectorScale {
+  const { clip, sigma } = limitsOf(terms);
+  return { clip, sigma };
+}
+
+function judgeOf({ alpha }: Settings, { calibration, law, seed, params }: Judged): Judge | null {
+  if (calibration === null) return null;
+  const seedKnown = seed !== null || params.temperature === 0;
+  const bets = seedKnown ? betting(lawOf(calibration.profile.noiseLaw)) : [surprise];
+  const usable = law === greedy && seedKnown ? bets.filter(({ id }) => id !== surprise.id) : bets;
+  return new Judge(calibration.profile, usable, { alpha, seedKnown });
+}
+
+function judgementOf(judge: Judge | null, { calibration }: Judged): Report["judgement"] {
+  if (judge === null || calibration === null) return null;
+  return { ...judge.judgement, profile: calibration.digest.toString("hex") };
+}
+
 async function scoreOne(
   engine: ReplayEngine,
-  terms: Terms,
+  terms: Judged,
+  judge: Judge | null,
   at: { readonly sample: number; readonly output: number },
   prompt: readonly number[],
   ids: readonly number[],
@@ -262,6 +347,7 @@ async function scoreOne(
         `sample ${at.sample}, output ${at.output}: ${error.message}`,
       );
     });
+  const { edge } = limitsOf(terms);
   const facts = ids.map((id, i) => {
     const candidates = positions[i];
     if (candidates === undefined) {
@@ -270,7 +356,8 @@ async function scoreOne(
     const index = positionOf(law, prompt.length, i);
     return tokenFacts(law, { candidates, params, seed: terms.seed ?? 0n, index }, id, edge);
   });
-  return scoreOutput(at, facts, detectors, scale);
+  judge?.add(at, ids, facts);
+  return scoreOutput(at, facts, detectors, scaleOf(terms));
 }
 
 /** Whole or not at all. */
@@ -315,6 +402,7 @@ function textOf(report: Report): string {
     total.empty > 0 ? `${total.empty} empty outputs were left out\n` : "",
     bounded.length > 0 ? `detectors, mean over outputs (0 to 1): ${bounded.join("  ")}\n` : "",
     ...ratios,
+    report.judgement === null ? "" : judgementText(report.judgement, report.judgement.profile),
     "Margins are nats of logit; surprise is nats per token above the model's own entropy.\n",
   ].join("");
 }

@@ -9,10 +9,12 @@ import { agentArgv, localPower } from "../adapter/power/local.ts";
 import { chooseSandbox, type Detected } from "../adapter/sandbox/detect.ts";
 import { dialTls, readIdentity, type TlsIdentity } from "../adapter/tls.ts";
 import { InvalidError, UnavailableError } from "../base/assert.ts";
+import { fromHex } from "../base/bytes.ts";
 import type { Logger } from "../base/report.ts";
 import type { Wire } from "../format/wire.ts";
 import type { Power, PoweredServer } from "../gateway/power.port.ts";
 import { helpText, readOptions, type Options, type OptionSpecs } from "./options.ts";
+import { withCheckedEngine } from "./power.ts";
 import { logLevelOf, untilStopped, withErrors } from "./process.ts";
 
 const specs: OptionSpecs = {
@@ -29,6 +31,10 @@ const specs: OptionSpecs = {
   memory: { kind: "number", help: "MiB of memory for the weights", default: 1024 },
   sandbox: { kind: "text", help: "auto, bubblewrap or unshare", default: "auto" },
   noSandbox: { kind: "flag", help: "run the server WITHOUT isolation" },
+  engineBuild: {
+    kind: "text",
+    help: "engine build of the whitelist entry, 64 hex digits: another one is not started",
+  },
   json: { kind: "flag", help: "print readiness as JSON" },
   logLevel: { kind: "text", help: "debug, info, warn or error", default: "info" },
 };
@@ -76,7 +82,10 @@ async function serve(options: Options): Promise<number> {
   const level = isolation.kind === "off" ? "warn" : "info";
   logger.log(level, "server.isolation", { kind: isolation.kind, detail: isolation.detail });
   const box = { argv: agentArgv(agent), memoryBytes };
-  const power = localPower({ name, isolation, logger, clock: systemClock, box });
+  const bare = localPower({ name, isolation, logger, clock: systemClock, box });
+  const power = options.has("engineBuild")
+    ? withCheckedEngine(bare, Buffer.from(fromHex(options.text("engineBuild"), 32)))
+    : bare;
   if (options.flag("json")) {
     process.stdout.write(`${JSON.stringify({ event: "ready", isolation: isolation.kind })}\n`);
   } else {

@@ -10,6 +10,7 @@ import { parseArguments } from "./site/arguments.ts";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 const processes: Readonly<Record<string, string>> = {
+  rom: "src/boot/rom.ts",
   gateway: "src/bin/gateway.ts",
   server: "src/bin/server-agent.ts",
   depot: "src/bin/depot.ts",
@@ -64,18 +65,29 @@ Counts the code that each process trusts: our files, their lines, and npm packag
 
   --files   name the files too
   --json    JSON instead of text
+  --manifest FILE  measure the gateway and its first stage: writes FILE signed with --key, or adds that
+            signature to FILE after measuring that the tree here is the one it names (spec/boot.md)
+  --key SEEDFILE   signing key of a party
+  --version N      of a new manifest; a device never goes back to a lower one (default 1)
   --help    this text
 `;
 
 /** Prints all closures. `--json` for machines, `--files` names the files. */
-export function runTcb(argv: string[]): number {
+export async function runTcb(argv: string[]): Promise<number> {
   const args = parseArguments(argv, {
     files: { type: "boolean" },
+    manifest: { type: "string" },
+    key: { type: "string" },
+    version: { type: "string" },
     json: { type: "boolean" },
     help: { type: "boolean", short: "h" },
   });
   if (args.flag("help")) {
     process.stdout.write(help);
+    return 0;
+  }
+  if (args.text("manifest") !== undefined) {
+    (await import("./commands/boot-manifest.ts")).signBootManifest(args);
     return 0;
   }
   const closures = Object.entries(processes)

@@ -1,6 +1,8 @@
 /** `weir up`: a whole site on one machine. Options, set-up, the roles' processes, and their end. */
+import { randomInt } from "node:crypto";
 import { join, resolve } from "node:path";
 import { jsonLogger } from "../adapter/logger.ts";
+import { UnavailableError } from "../base/assert.ts";
 import { jsonAnnouncer, textAnnouncer } from "./site/announce.ts";
 import { parseArguments, type Arguments } from "./site/arguments.ts";
 import { readConfigFile, siteConfig, type ConfigFields, type SiteConfig } from "./site/config.ts";
@@ -35,6 +37,9 @@ recomputer and a status page. Runs until Ctrl-C; a second start continues from t
   --flicker-seconds N   power-cycle each server after this time; 0: never (default 3600)
   --flicker-pairs N     power-cycle each server after this many pairs; 0: never (default 0)
   --policy FILE         alarm policy: how much evidence leads to which step (spec/policy.md)
+  --whitelist FILE      whitelist that two parties signed by hand, instead of a trial's own; with
+  --trust-root FILE       the root that says who they are, and
+  --root-anchor HEX       the digest of its first version, which both have confirmed
   --webhook URL         alarms are also sent here
   --log-level LEVEL     debug, info, warn or error (default info)
   --config FILE         these and more as JSON (spec/config.md); options win over it
@@ -42,6 +47,9 @@ recomputer and a status page. Runs until Ctrl-C; a second start continues from t
                         up, stopping, stopped
   --help                this text
 `;
+
+/** As shells have it: 128 and the number of SIGINT. */
+const interrupted = 130;
 
 const texts = [
   "model",
@@ -53,6 +61,9 @@ const texts = [
   "webhook",
   "policy",
   "log-level",
+  "whitelist",
+  "trust-root",
+  "root-anchor",
 ] as const;
 const numbers = [
   "servers",
@@ -93,8 +104,10 @@ function readArguments(argv: readonly string[]): Arguments {
   });
 }
 
-/** The two ports that people see. */
-async function choosePorts(config: SiteConfig): Promise<{ port: number; pagePort: number }> {
+/** The ports that people see. */
+async function choosePorts(
+  config: SiteConfig,
+): Promise<{ port: number; pagePort: number; logPort: number }> {
   const { host } = config;
   const port = await choosePort({ host, asked: config.port, from: 8080, not: [], what: "the API" });
   const pagePort = await choosePort({
@@ -104,7 +117,15 @@ async function choosePorts(config: SiteConfig): Promise<{ port: number; pagePort
     not: [port],
     what: "the status page",
   });
-  return { port, pagePort };
+  const logPort = await choosePort({
+    host: "127.0.0.1",
+    asked: config.logPort,
+    // Somewhere in a wide range: it is bound some seconds later, and other sites may start meanwhile.
+    from: randomInt(20_000, 30_000),
+    not: [port, pagePort],
+    what: "the logs",
+  });
+  return { port, pagePort, logPort };
 }
 
 /** `weir up`. Resolves with the exit code when the site has stopped. */
@@ -144,6 +165,10 @@ export async function runUp(argv: string[]): Promise<number> {
     });
     const agent = args.text("agent");
     return await runSite({ config, paths, setUp: ready, ...ports, agent, announcer, logger, stop });
+  } catch (error) {
+    if (!(error instanceof UnavailableError && error.code === "site.stopped")) throw error;
+    announcer.note(`${error.message}; nothing runs, and the next start begins there again`);
+    return interrupted;
   } finally {
     stop.close();
     release();

@@ -47,8 +47,23 @@ const siteCommands: readonly Command[] = [
   },
   {
     name: "whitelist",
-    summary: "show and verify the whitelist that both parties signed",
+    summary: "draft, sign, verify and show what both parties allow",
     load: async () => (await import("./commands/whitelist.ts")).runWhitelist,
+  },
+  {
+    name: "root",
+    summary: "make, change, sign and verify the trust root: the keys of the two parties",
+    load: async () => (await import("./commands/root.ts")).runRoot,
+  },
+  {
+    name: "ceremony",
+    summary: "make a gateway's device with both parties, or check how one was made",
+    load: async () => (await import("./commands/ceremony.ts")).runCeremony,
+  },
+  {
+    name: "tamper",
+    summary: "make a simulated sensor report tampering: bricks that gateway for good",
+    load: async () => (await import("./commands/tamper.ts")).runTamper,
   },
   {
     name: "demo",
@@ -84,6 +99,16 @@ const roleCommands: readonly Command[] = [
     load: async () => (await import("./recomputer.ts")).runRecomputer,
   },
   {
+    name: "publisher",
+    summary: "publish the gateways' logs and carry checkpoints to the witnesses",
+    load: async () => (await import("./publisher.ts")).runPublisher,
+  },
+  {
+    name: "witness",
+    summary: "mirror and cosign the gateways' logs, for one party",
+    load: async () => (await import("./witness.ts")).runWitness,
+  },
+  {
     name: "page",
     summary: "serve the status page",
     load: async () => (await import("./dashboard.ts")).runDashboard,
@@ -95,6 +120,16 @@ const toolCommands: readonly Command[] = [
     name: "identity",
     summary: "issue the certificate of a role, for separate machines",
     load: async () => (await import("./commands/identity.ts")).runIdentity,
+  },
+  {
+    name: "evidence",
+    summary: "make a bundle of evidence about a gateway, for an inspector",
+    load: async () => (await import("./evidence.ts")).runEvidence,
+  },
+  {
+    name: "audit",
+    summary: "check a bundle of evidence offline, with the parties' public keys alone",
+    load: async () => (await import("./audit.ts")).runAudit,
   },
   {
     name: "calibrate",

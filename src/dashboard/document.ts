@@ -34,7 +34,12 @@ export interface ServerFacts {
   /** The engine can take requests; false for a moment after upload, and always outside SERVING. */
   readonly ready: boolean;
   readonly draining: boolean;
-  readonly halted: { readonly reason: string; readonly sinceMs: number } | null;
+  /** The oldest halt, and how many stand. */
+  readonly halted: {
+    readonly reason: string;
+    readonly sinceMs: number;
+    readonly standing: number;
+  } | null;
   readonly lastKillReason: string;
   readonly epoch: number;
   readonly boots: number;
@@ -43,6 +48,14 @@ export interface ServerFacts {
   readonly tokens: number;
   readonly pairs: { readonly logged: number; readonly sampled: number; readonly cutOff: number };
   readonly log: { readonly size: number; readonly root: string };
+  /** How much of the log each party's witness has cosigned, and what not all have; null: nobody witnesses it. */
+  readonly witnessed: {
+    readonly signed: number;
+    readonly cosigned: number;
+    readonly backlog: Fill;
+    readonly broken: string;
+    readonly parties: readonly { readonly party: string; readonly size: number }[];
+  } | null;
   readonly outbox: Fill;
   readonly ring: Fill & { readonly pairsForgotten: number };
   readonly recomputer: { readonly connected: boolean; readonly silentMs: number };
@@ -67,6 +80,14 @@ export interface ServerFacts {
     readonly done: boolean;
     readonly sent: number;
     readonly lost: number;
+    readonly of: number | null;
+  } | null;
+  /** The round of the joint draw; null: the gateway draws its coins alone. */
+  readonly draw: {
+    readonly round: number;
+    readonly epsilon: number;
+    readonly waitingFor: readonly string[];
+    readonly accepting: boolean;
   } | null;
   readonly isolation: {
     readonly kind: "bubblewrap" | "unshare" | "remote" | "off";
@@ -87,6 +108,15 @@ export interface ServerView {
   readonly checks: Checks;
   /** False: `checks` counts only verdicts seen since this observer started. */
   readonly checksComplete: boolean;
+  /** What recomputers made of its draw, all together; null where none watches it. */
+  readonly drawAudit: {
+    readonly rounds: number;
+    readonly kept: number;
+    readonly waiting: number;
+    readonly omitted: number;
+    readonly excused: number;
+    readonly lies: readonly string[];
+  } | null;
   /** Newest last, at most 24. */
   readonly lastVerdicts: readonly { readonly tag: string; readonly kind: VerdictWord }[];
 }
@@ -173,6 +203,31 @@ export interface RungView {
   readonly epsilon: number | null;
 }
 
+/** Bounds on what release times, failures and ends of one server's replies carried. Bits. */
+export interface CarriersView {
+  /** Counted since the gateway's start. */
+  readonly seconds: number;
+  readonly tokens: number;
+  readonly release: number;
+  readonly failures: number;
+  readonly ends: number;
+  readonly bitsPerToken: number;
+  /** Over the last minute; null before enough of it was counted. */
+  readonly bitsPerSecond: number | null;
+  /** null when the recomputer does not say. */
+  readonly limitBitsPerSecond: number | null;
+}
+
+/** The budget of false shutdowns that the parties share out. */
+export interface FleetView {
+  readonly servers: number;
+  readonly alpha: number;
+  readonly years: number;
+  readonly beginnings: number;
+  /** Mean time between false shutdowns in the whole fleet, at least; years. */
+  readonly yearsBetween: number;
+}
+
 /** What has come together against one server, as one recomputer sees it. */
 export interface EvidenceView {
   readonly server: string;
@@ -208,6 +263,10 @@ export interface EvidenceView {
     /** The limits hold from this many audited tokens on; null when the recomputer does not say. */
     readonly minTokens: number | null;
   };
+  /** What left beside the tokens may have carried at most; null when the recomputer does not say. */
+  readonly carriers: CarriersView | null;
+  /** The fleet whose false alarms the threshold bounds; null when the recomputer does not say. */
+  readonly fleet: FleetView | null;
   /** Since this observer started, oldest first, thinned to at most 240. */
   readonly history: readonly EvidencePoint[];
 }

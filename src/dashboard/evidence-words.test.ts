@@ -6,7 +6,10 @@ import {
   bitRate,
   capacityExceeded,
   capacityText,
+  carriersExceeded,
+  carriersText,
   evidenceText,
+  fleetText,
   meaning,
   measures,
   odds,
@@ -101,4 +104,31 @@ test("bitRate: decimal units", () => {
   assert.equal(bitRate(210), "210 bits/s");
   assert.equal(bitRate(63_000), "63 kb/s");
   assert.equal(bitRate(6_000_000), "6 Mb/s");
+});
+
+const beside: NonNullable<EvidenceView["carriers"]> = {
+  ...{ seconds: 600, tokens: 30_000, release: 80_000, failures: 40, ends: 3000 },
+  ...{ bitsPerToken: 2.77, bitsPerSecond: 140, limitBitsPerSecond: 100_000 },
+};
+
+test("carriers: below, above, too early and not counted -> told", () => {
+  assert.match(carriersText(beside), /can tell at most 140 bits\/s now, 2\.77 bits per token/);
+  assert.match(carriersText(beside), /The parties allow 100 kb\/s\.$/);
+  const over = { ...beside, bitsPerSecond: 200_000 };
+  assert.match(carriersText(over), /allow 100 kb\/s: this is more\.$/);
+  assert.match(carriersText({ ...beside, bitsPerSecond: null }), /not known before/);
+  assert.match(carriersText(null), /Nobody counts/);
+  const all = [beside, over, null, { ...over, limitBitsPerSecond: null }];
+  assert.deepEqual(all.map(carriersExceeded), [false, true, false, false]);
+});
+
+test("fleetText: the budget -> years between two false shutdowns, and lives where there are several", () => {
+  const budget = { servers: 250_000, alpha: 0.01, years: 10, beginnings: 1, yearsBetween: 1000 };
+  assert.match(
+    fleetText(budget),
+    /^Among 250,000 honest servers, .* once in 1,000 years on average/,
+  );
+  assert.match(fleetText(budget), /a chance of 1 % in 10 years\.$/);
+  assert.match(fleetText({ ...budget, beginnings: 12 }), /beginning anew at most 12 times/);
+  assert.equal(fleetText(null), "");
 });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
+  carriers,
   evidence,
   gatewayStatus,
   recomputerStatus,
@@ -327,7 +328,7 @@ test("feed: two recomputers weigh one server -> both stand, each with its own hi
 
 test("feed: quarantine -> counted in the headline, its figures kept", () => {
   const quarantine = { digest: "q", reason: "r", sinceMs: wall, held: 3, passed: 5, withheld: 1 };
-  const recheck = { digest: "r", sinceMs: wall, done: false, sent: 12, lost: 1 };
+  const recheck = { digest: "r", sinceMs: wall, done: false, sent: 12, lost: 1, of: 40 };
   const sampling = { epsilon: 1, own: 0.1, order: "d" };
   let state = told(fresh(), serving("g1", { quarantine, recheck, sampling }), 1);
   state = told(state, serving("g2", { quarantine: null, recheck: null }), 1);
@@ -346,4 +347,22 @@ test("feed: an event does not change the state it came upon", () => {
   told(before, routerStatus({ requests: 2 }), 2);
   reduceFeed(before, { kind: "second", now: at(3) });
   assert.deepEqual(before, copy);
+});
+
+test("feed: what left beside the tokens -> stands by the server's evidence, with limit and fleet", () => {
+  const state = told(
+    fresh(),
+    judged({ evidence: [evidence("g1")], carriers: [carriers("g1")] }),
+    1,
+  );
+  const [shown] = site(state).evidence;
+  const shownAs = { gateway: "g1", ...shown?.carriers };
+  assert.deepEqual(shownAs, { ...carriers("g1"), limitBitsPerSecond: 100_000 });
+  assert.equal(shown?.fleet?.yearsBetween, 1000);
+  assert.equal(shown.fleet.beginnings, 1);
+  // A recomputer that is too old to say.
+  const { ladder, capacity } = toldPolicy;
+  const policy = { ladder, capacity };
+  const old = site(told(fresh(), judged({ evidence: [evidence("g1")], policy }), 1));
+  assert.deepEqual([old.evidence[0]?.carriers, old.evidence[0]?.fleet], [null, null]);
 });

@@ -25,6 +25,22 @@ function without<T extends { readonly digest: string }>({
   return rest;
 }
 
+/** What its replies could tell beside their tokens; null where the recomputer does not say. */
+function carriersOf(server: string, from: RecomputerStatus): EvidenceView["carriers"] {
+  const told = from.carriers?.find(({ gateway }) => gateway === server);
+  if (told === undefined) return null;
+  const { seconds, tokens, release, failures, ends, bitsPerToken, bitsPerSecond } = told;
+  const limitBitsPerSecond = from.policy?.release?.bitsPerSecond ?? null;
+  const bits = { release, failures, ends, bitsPerToken, bitsPerSecond, limitBitsPerSecond };
+  return { seconds, tokens, ...bits };
+}
+
+function fleetOf({ policy }: RecomputerStatus): EvidenceView["fleet"] {
+  if (policy?.fleet === undefined) return null;
+  const { servers, alpha, years, beginnings = 1, yearsBetween } = policy.fleet;
+  return { servers, alpha, years, beginnings, yearsBetween };
+}
+
 function view(one: GatewayEvidence, from: RecomputerStatus, trails: Trails): EvidenceView {
   const { gateway, detectors, capacity, ...rest } = one;
   const most = (detector: GatewayEvidence["detectors"][number]): number =>
@@ -40,6 +56,8 @@ function view(one: GatewayEvidence, from: RecomputerStatus, trails: Trails): Evi
       limitBitsPerSecond: from.policy?.capacity.bitsPerSecond ?? null,
       minTokens: from.policy?.capacity.minTokens ?? null,
     },
+    carriers: carriersOf(gateway, from),
+    fleet: fleetOf(from),
     history: trails.get(trailKey(from.name, gateway)) ?? [],
   };
 }

@@ -39,7 +39,10 @@ function serverFacts(status: GatewayStatus): ServerFacts {
     mode: halted === null ? status.mode : "HALTED",
     ready: status.ready,
     draining: status.draining,
-    halted: halted === null ? null : { reason: halted.reason, sinceMs: halted.sinceMs },
+    halted:
+      halted === null
+        ? null
+        : { reason: halted.reason, sinceMs: halted.sinceMs, standing: halted.standing ?? 1 },
     lastKillReason: status.lastKillReason,
     epoch: status.epoch,
     boots: status.boots,
@@ -48,11 +51,47 @@ function serverFacts(status: GatewayStatus): ServerFacts {
     tokens: status.tokens,
     pairs: status.pairs,
     log: status.log,
+    witnessed: witnessedOf(status),
     outbox: { used: outbox.waiting, capacity: outbox.capacity },
     ring: { used: ring.bytes, capacity: ring.capacity, pairsForgotten: ring.pairsForgotten },
     recomputer: status.recomputer,
     ...standing(status),
+    draw: drawOf(status),
     isolation: status.isolation,
+  };
+}
+
+function witnessedOf({ witnessed }: GatewayStatus): ServerFacts["witnessed"] {
+  if (witnessed === undefined || witnessed.parties.length === 0) return null;
+  const { signed, cosigned, backlog, backlogMax, broken, parties } = witnessed;
+  return {
+    ...{ signed, cosigned, broken, backlog: { used: backlog, capacity: backlogMax } },
+    parties: parties.map(({ party, size }) => ({ party, size })),
+  };
+}
+
+function drawOf({ draw }: GatewayStatus): ServerFacts["draw"] {
+  if (draw?.kind !== "joint") return null;
+  const { round: number, epsilon, waitingFor, accepting } = draw;
+  return { round: number, epsilon, waitingFor, accepting };
+}
+
+/** The least that any of them has checked, and everything that any of them found. */
+function drawAuditOf(
+  server: string,
+  recomputers: readonly RecomputerStatus[],
+): ServerView["drawAudit"] {
+  const audits = recomputers.flatMap(({ draws = [] }) =>
+    draws.filter(({ gateway }) => gateway === server),
+  );
+  if (audits.length === 0) return null;
+  const least = (of: "rounds" | "kept"): number => Math.min(...audits.map((one) => one[of]));
+  const most = (of: "waiting" | "omitted" | "excused"): number =>
+    Math.max(...audits.map((one) => one[of]));
+  return {
+    ...{ rounds: least("rounds"), kept: least("kept") },
+    ...{ waiting: most("waiting"), omitted: most("omitted"), excused: most("excused") },
+    lies: [...new Set(audits.flatMap(({ lies }) => lies))],
   };
 }
 
@@ -102,6 +141,7 @@ function serverView(
     tokensPerSecond: role.reach.state === "live" ? round(tokenRate(role.samples)) : null,
     rates: role.rates.map(round),
     ...checksOf(name, recomputers, verdicts),
+    drawAudit: drawAuditOf(name, recomputers),
     lastVerdicts: own.reverse().map(({ tag, kind }) => ({ tag, kind })),
   };
 }

@@ -1,7 +1,13 @@
 /** Reads what a STATUS payload says of evidence: what stands against servers, and what was done. */
 import { limits } from "../base/limits.ts";
+import { noCarriers, type CarrierCounts } from "../format/carriers.ts";
 import { ladderSteps } from "../format/policy.ts";
-import type { GatewayEvidence, GatewayStatus, RecomputerStatus } from "../format/status.ts";
+import type {
+  GatewayCarriers,
+  GatewayEvidence,
+  GatewayStatus,
+  RecomputerStatus,
+} from "../format/status.ts";
 import type { Part } from "./part.ts";
 
 function readOne(from: Part): GatewayEvidence {
@@ -38,6 +44,52 @@ export function readEvidence(from: Part): Pick<RecomputerStatus, "evidence"> {
   return { evidence: from.parts("evidence").map(readOne) };
 }
 
+function readCarrier(from: Part): GatewayCarriers {
+  return {
+    gateway: from.text("gateway", limits.name),
+    seconds: from.number("seconds"),
+    tokens: from.count("tokens"),
+    release: from.number("release"),
+    failures: from.number("failures"),
+    ends: from.number("ends"),
+    bitsPerToken: from.number("bitsPerToken"),
+    bitsPerSecond: from.get("bitsPerSecond") === null ? null : from.number("bitsPerSecond"),
+  };
+}
+
+/** What left beside the tokens; nothing of a recomputer that is too old to say. */
+export function readCarriers(from: Part): Pick<RecomputerStatus, "carriers"> {
+  if (from.get("carriers") === undefined) return {};
+  return { carriers: from.parts("carriers").map(readCarrier) };
+}
+
+type ToldPolicy = NonNullable<RecomputerStatus["policy"]>;
+
+/** The rules that an older recomputer leaves out. */
+function readNewer(policy: Part): Pick<ToldPolicy, "release" | "fleet"> {
+  const release = policy.optional("release");
+  const fleet = policy.optional("fleet");
+  return {
+    ...(release === undefined
+      ? {}
+      : { release: { bitsPerSecond: release.number("bitsPerSecond") } }),
+    ...(fleet === undefined
+      ? {}
+      : {
+          fleet: {
+            servers: fleet.count("servers"),
+            alpha: fleet.number("alpha"),
+            years: fleet.number("years"),
+            pairsPerYear: fleet.count("pairsPerYear"),
+            ...(fleet.get("beginnings") === undefined
+              ? {}
+              : { beginnings: fleet.count("beginnings") }),
+            yearsBetween: fleet.number("yearsBetween"),
+          },
+        }),
+  };
+}
+
 /** The rules that it is held against; nothing of a recomputer that is too old to say. */
 export function readPolicy(from: Part): Pick<RecomputerStatus, "policy"> {
   const policy = from.optional("policy");
@@ -56,8 +108,20 @@ export function readPolicy(from: Part): Pick<RecomputerStatus, "policy"> {
         minTokens: capacity.count("minTokens"),
         step: capacity.oneOf("step", ladderSteps),
       },
+      ...readNewer(policy),
     },
   };
+}
+
+/** What a gateway counted beside the tokens; nothing of one that is too old to say. */
+export function readCounts(from: Part): Pick<GatewayStatus, "carriers"> {
+  const counts = from.optional("carriers");
+  if (counts === undefined) return {};
+  const names = Object.keys(noCarriers) as (keyof CarrierCounts)[];
+  const read = names.map((name) => [name, counts.count(name)] as const);
+  const tickMs = counts.number("tickMs");
+  const wholeReplies = counts.flag("wholeReplies");
+  return { carriers: { ...noCarriers, ...Object.fromEntries(read), tickMs, wholeReplies } };
 }
 
 type Standing = Pick<GatewayStatus, "sampling" | "quarantine" | "recheck">;
@@ -82,6 +146,7 @@ function readRecheck(from: Part | null): NonNullable<Standing["recheck"]> | null
     done: from.flag("done"),
     sent: from.count("sent"),
     lost: from.count("lost"),
+    of: from.get("of") == null ? null : from.count("of"),
   };
 }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
+  carriers,
   depotStatus,
   evidence,
   failAlarm,
@@ -12,6 +13,7 @@ import {
 } from "../../tests/path/page-scene.ts";
 import { InvalidError } from "../base/assert.ts";
 import { limits } from "../base/limits.ts";
+import { noCarriers } from "../format/carriers.ts";
 import type { RoleStatus } from "../format/status.ts";
 import { listMax, textMax } from "./part.ts";
 import { readRoleStatus } from "./read.ts";
@@ -20,22 +22,37 @@ const bytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
 const honest: RoleStatus[] = [
   gatewayStatus("g1", {
-    halted: { digest: "d", reason: "r", sinceMs: 1 },
+    halted: { digest: "d", reason: "r", sinceMs: 1, standing: 2 },
     alarms: [failAlarm("g1", 5)],
   }),
   gatewayStatus("g2", {
     sampling: { epsilon: 1, own: 0.1, order: "d" },
     quarantine: { digest: "q", reason: "r", sinceMs: 1, held: 3, passed: 5, withheld: 1 },
-    recheck: { digest: "r", sinceMs: 1, done: false, sent: 12, lost: 1 },
+    recheck: { digest: "r", sinceMs: 1, done: false, sent: 12, lost: 1, of: null },
+    carriers: { ...noCarriers, ticks: 12, tickMs: 20, wholeReplies: false },
   }),
-  gatewayStatus("g3", { quarantine: null, recheck: null }),
+  gatewayStatus("g3", {
+    quarantine: null,
+    recheck: null,
+    draw: {
+      ...{ kind: "joint", round: 3, sinceMs: 1, entries: 9, epsilon: 0.25, coming: 4 },
+      ...{ step: "asking", waitingFor: ["party B"], accepting: true },
+    },
+  }),
   recomputerStatus({
     evidence: [evidence("g1"), evidence("g2", { step: "shutdown", steps: ["shutdown"] })],
     recent: [
       verdict("g1", 1, 1),
       verdict("g1", 2, 2, { kind: "fail", findings: ["seed.law"], scores: null }),
     ],
+    carriers: [carriers("g1"), { ...carriers("g2"), bitsPerSecond: null }],
     judgedByGateway: [{ gateway: "g1", pass: 1, fail: 1, unable: 0 }],
+    draws: [
+      {
+        ...{ gateway: "g1", walked: 90, round: 3, rounds: 2, pairs: 80, kept: 20 },
+        ...{ waiting: 1, omitted: 1, excused: 0, lies: ["sampler.bias: round 2: why"] },
+      },
+    ],
   }),
   routerStatus({ gateways: [{ name: "g1", accepting: true, inflight: 2 }] }),
   depotStatus(),
@@ -58,8 +75,8 @@ test("readRoleStatus: an older recomputer without the optional fields -> read", 
 });
 
 const optional = new Set([
-  ...["judgedByGateway", "marginLimit", "evidence", "policy"],
-  ...["sampling", "quarantine", "recheck"],
+  ...["judgedByGateway", "marginLimit", "evidence", "policy", "carriers"],
+  ...["sampling", "quarantine", "recheck", "draw", "draws"],
 ]);
 
 /** The document with the value at `path` replaced. */
@@ -82,9 +99,19 @@ test("readRoleStatus: evidence, policy or standing orders of the wrong shape -> 
     [3, ["evidence", "0", "capacity", "tokens"], -1, "capacity.tokens"],
     [3, ["policy", "ladder", "0", "epsilon"], "1", "ladder[0].epsilon"],
     [3, ["policy", "capacity", "minTokens"], 0.5, "minTokens"],
+    [3, ["policy", "release", "bitsPerSecond"], "1", "release.bitsPerSecond"],
+    [3, ["policy", "fleet", "yearsBetween"], null, "fleet.yearsBetween"],
+    [3, ["carriers"], 1, "carriers"],
+    [3, ["carriers", "0", "tokens"], 0.5, "carriers[0].tokens"],
+    [3, ["carriers", "0", "bitsPerSecond"], "9", "carriers[0].bitsPerSecond"],
+    [1, ["carriers", "ticks"], -1, "carriers.ticks"],
+    [1, ["carriers", "wholeReplies"], 1, "carriers.wholeReplies"],
     [1, ["sampling", "epsilon"], "x", "epsilon"],
     [1, ["quarantine", "held"], 1.5, "held"],
     [1, ["recheck", "done"], 1, "done"],
+    [1, ["recheck", "of"], "40", "of"],
+    [2, ["draw", "round"], -1, "draw.round"],
+    [3, ["draws", "0", "omitted"], "1", "draws[0].omitted"],
   ];
   for (const [index, path, value, named] of broken) {
     assert.throws(

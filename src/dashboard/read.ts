@@ -18,7 +18,15 @@ import type {
 } from "../format/status.ts";
 import { hardFindings, softFindings, type Scores } from "../format/verdict.ts";
 import { Part } from "./part.ts";
-import { readEvidence, readPolicy, readStanding } from "./read-evidence.ts";
+import {
+  readCarriers,
+  readCounts,
+  readEvidence,
+  readPolicy,
+  readStanding,
+} from "./read-evidence.ts";
+import { readDraw, readDraws } from "./read-draw.ts";
+import { readWitnessed } from "./read-witnessed.ts";
 
 const findingIds = [...hardFindings, ...softFindings];
 
@@ -44,6 +52,7 @@ function readHalted(from: Part | null): GatewayStatus["halted"] {
     digest: from.text("digest", limits.name),
     reason: from.text("reason"),
     sinceMs: from.count("sinceMs"),
+    ...(from.get("standing") !== undefined && { standing: from.count("standing") }),
   };
 }
 
@@ -86,12 +95,15 @@ function readGateway(from: Part): GatewayStatus {
       cutOff: pairs.count("cutOff"),
     },
     tokens: from.count("tokens"),
+    ...readCounts(from),
     ...readGatewayStores(from),
     recomputer: {
       connected: recomputer.flag("connected"),
       silentMs: recomputer.number("silentMs"),
     },
     ...readStanding(from),
+    ...readDraw(from),
+    ...readWitnessed(from),
     isolation: readIsolation(from.part("isolation")),
     simulated: from.texts("simulated"),
     alarms: from.parts("alarms").map(readAlarm),
@@ -158,7 +170,9 @@ function readRecomputer(from: Part): RecomputerStatus {
     msPerToken: from.number("msPerToken"),
     ...readOptional(from),
     ...readEvidence(from),
+    ...readDraws(from),
     ...readPolicy(from),
+    ...readCarriers(from),
     recent: from.parts("recent").map(readVerdict),
     alarms: from.parts("alarms").map(readAlarm),
     simulated: from.texts("simulated"),

@@ -1,10 +1,16 @@
 /** The alarms of one gateway: raised once per condition, kept until the condition clears. */
 import type { Clock } from "../base/clock.ts";
 import type { Alarm } from "../format/status.ts";
-import type { AlarmBoard } from "./gateway.ts";
 
 /** Past conditions that stay visible. */
 const clearedMax = 20;
+
+/** Raises an alarm; `kind` names the condition, so that it can be cleared. */
+export interface AlarmBoard {
+  raise(severity: "warning" | "critical", kind: string, text: string): void;
+  clear(kind: string): void;
+  list(): readonly Alarm[];
+}
 
 export class Alarms implements AlarmBoard {
   readonly #subject: string;

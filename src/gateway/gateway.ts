@@ -4,38 +4,36 @@
  */
 import type { KeyObject } from "node:crypto";
 import { InvalidError } from "../base/assert.ts";
-import { decodeUtf8 } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
-import { leafHash } from "../base/merkle.ts";
 import type { RandomSource } from "../base/random.ts";
 import type { Logger } from "../base/report.ts";
-import { encodeLeaf } from "../format/leaf.ts";
 import { frameType, type Frame } from "../format/link.ts";
 import { encodeState } from "../format/router-link.ts";
-import type { GatewayStatus, Receipt } from "../format/status.ts";
-import { formatTag, parseTag, type Tag } from "../format/tag.ts";
+import type { BootStatus, GatewayStatus, Receipt } from "../format/status.ts";
+import { formatTag, type Tag } from "../format/tag.ts";
+import type { Expiry } from "../format/trust-memory.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
+import type { AlarmBoard } from "./alarms.ts";
 import type { ChunkHasher } from "./chunk-hasher.port.ts";
+import { logBoot, type Booted } from "./boot-entry.ts";
+import type { Checkpoints } from "./checkpoints.ts";
+import { JointDraw, type JointDrawOptions } from "./draw-run.ts";
+import type { ErasePolicy } from "./erase.ts";
 import type { OrderKeys } from "./halt.ts";
+import { deviceKeyOf } from "./identity.ts";
 import { TestedRandom } from "./health.ts";
 import { ServerLife } from "./life.ts";
 import type { Power } from "./power.port.ts";
 import { Prover } from "./prove.ts";
 import { Quarantine } from "./quarantine.ts";
+import { receiptOf } from "./receipt.ts";
 import { recoverStore } from "./recover.ts";
 import { Sampler } from "./sample.ts";
 import { PairPath } from "./serve.ts";
 import { Standing } from "./standing.ts";
 import type { GatewayStore } from "./store.port.ts";
-import { epochKeyOf, Tagger } from "./tag.ts";
-
-/** Raises an alarm; `key` names the condition, so that it can be cleared. */
-export interface AlarmBoard {
-  raise(severity: "warning" | "critical", kind: string, text: string): void;
-  clear(kind: string): void;
-  list(): GatewayStatus["alarms"];
-}
+import { epochKeyOf, saltsOf, Tagger, type SaltOf } from "./tag.ts";
 
 export interface GatewayOptions {
   readonly name: string;
@@ -44,6 +42,9 @@ export interface GatewayOptions {
   readonly store: GatewayStore;
   /** The device's secret: ring and epoch keys derive from it. */
   readonly rootKey: KeyObject;
+  readonly booted?: Booted;
+  /** What the status says of the boot; left out: nothing. */
+  readonly boot?: () => BootStatus | undefined;
   readonly power: Power;
   readonly connectDepot: () => Promise<Wire>;
   /** See LifeOptions. */
@@ -55,9 +56,13 @@ export interface GatewayOptions {
   readonly orderKeys: OrderKeys;
   readonly epsilon: number;
   readonly tickMs: number;
+  /** See PairPathOptions. */
+  readonly wholeReplies?: boolean;
   readonly capacity: number;
   readonly pairDeadlineMs: number;
   readonly stallMs: number;
+  /** The proof that a server's memory was filled, before each upload; left out: none is asked for. */
+  readonly erase?: ErasePolicy;
   readonly readyMs: number;
   readonly retryMs: number;
   readonly flickerMs: number;
@@ -67,14 +72,25 @@ export interface GatewayOptions {
   readonly silentMs: number;
   /** Longest wait of a reply for its verdict, in quarantine. */
   readonly holdMs?: number;
+  /** What the time says of the whitelist: no boot when it is over. Left out: it never ends. */
+  readonly expiry?: (nowMs: number) => Expiry;
   /** Parts that are simulated, in words. */
   readonly simulated: readonly string[];
+  /** The parties that draw with this gateway; left out: it draws alone. */
+  readonly draw?: JointDrawOptions;
+  /** Signs checkpoints of the log and counts cosignatures; left out: nobody witnesses the log. */
+  readonly checkpoints?: Checkpoints;
   readonly onFatal: (error: Error) => void;
 }
 
+const noErasure: ErasePolicy = { bytes: 0, bytesPerSecond: 1 };
 const holdMs = 120_000;
 /** How long a router may hold back its leave to drain. */
 const drainGrantMs = 30_000;
+
+function bootOf(boot: BootStatus | undefined): Partial<GatewayStatus> {
+  return boot === undefined ? {} : { boot };
+}
 
 export class Gateway {
   readonly #o: GatewayOptions;
@@ -82,6 +98,9 @@ export class Gateway {
   readonly #life: ServerLife;
   readonly #prover: Prover;
   readonly #sampler: Sampler;
+  readonly #saltOf: SaltOf;
+  /** Null before recovery, and where the gateway draws alone. */
+  #draw: JointDraw | null = null;
   readonly #quarantine: Quarantine;
   readonly #standing: Standing;
   readonly #routers = new Set<Wire>();
@@ -93,6 +112,7 @@ export class Gateway {
     const random = new TestedRandom(options.random, (test) => {
       alarms.raise("critical", "gateway.rng", `the sampling generator failed its ${test} test`);
     });
+    this.#saltOf = saltsOf(options.rootKey);
     this.#sampler = new Sampler(options.epsilon, random);
     this.#quarantine = new Quarantine({ clock, holdMs: options.holdMs ?? holdMs });
     this.#standing = this.#makeStanding();
@@ -102,6 +122,7 @@ export class Gateway {
       clock,
       logger,
       tickMs: options.tickMs,
+      wholeReplies: options.wholeReplies ?? false,
       pairDeadlineMs: options.pairDeadlineMs,
       tagger: new Tagger(options.epoch, epochKeyOf(options.rootKey, options.epoch)),
       sampler: this.#sampler,
@@ -123,8 +144,18 @@ export class Gateway {
     this.#life = new ServerLife({
       ...options,
       gateway: name,
+      deviceKey: deviceKeyOf(options.rootKey),
+      erase: options.erase ?? noErasure,
+      onNotErased: (why) => {
+        alarms.raise(
+          "critical",
+          "server.not-erased",
+          `its memory is not proved to be ours: ${why}`,
+        );
+      },
       pairs: this.#pairs,
       mayDrain: () => this.#mayDrain(),
+      barred: () => this.#checkExpiry(),
       onChange: () => {
         this.#tellRouters();
       },
@@ -143,7 +174,7 @@ export class Gateway {
     const { name: gateway, epoch, store, orderKeys, clock, logger, alarms, onFatal } = this.#o;
     return new Standing({
       ...{ gateway, epoch, store, orderKeys, clock, logger, alarms, onFatal },
-      ...{ sampler: this.#sampler, quarantine: this.#quarantine },
+      ...{ sampler: this.#sampler, quarantine: this.#quarantine, saltOf: this.#saltOf },
       onHalt: (why) => {
         this.#life.halt(why);
       },
@@ -172,6 +203,7 @@ export class Gateway {
       clock,
       logger,
       silentMs: this.#o.silentMs,
+      carriers: () => this.#pairs.carriers,
       urgent: () => this.#quarantine.tags(),
       untold: () => state.untold,
       onTold: (digest, refused) => {
@@ -193,6 +225,7 @@ export class Gateway {
       onHeardAgain: () => {
         alarms.clear("recomputer.silent");
       },
+      onLog: (wire, frame) => this.#o.checkpoints?.show(wire, frame) ?? false,
       onOrder: (wire, frame) => {
         this.onOrder(wire, frame);
       },
@@ -209,31 +242,69 @@ export class Gateway {
    */
   async recover(): Promise<void> {
     const { store, entry, clock, logger } = this.#o;
-    const keep = (): boolean => this.#sampler.keep();
-    const found = await recoverStore({ store, entryDigest: entry.digest, clock, keep });
-    const { completed, cutOff, drawn, kept, forgotten, unprovable } = found;
-    logger.log("info", "gateway.recovered", {
-      completed,
-      cutOff,
-      drawn,
-      kept,
-      forgotten: forgotten.length,
-      unprovable: unprovable.length,
+    // Before anything is appended: the log must continue what was signed.
+    await this.#o.checkpoints?.begin();
+    await this.#openDraw();
+    const keep = (tag: Tag, index: bigint): boolean => this.#sampler.keep(tag, index);
+    const found = await recoverStore({
+      ...{ store, entryDigest: entry.digest, clock, keep },
+      saltOf: this.#saltOf,
     });
+    const { forgotten, unprovable } = found;
+    const counts = { forgotten: forgotten.length, unprovable: unprovable.length };
+    logger.log("info", "gateway.recovered", { ...found, ...counts });
     if (unprovable.length + forgotten.length > 0) {
       const text = `${unprovable.length + forgotten.length} pairs of an earlier run cannot be proved`;
       this.#o.alarms.raise("warning", "recovery.unprovable", text);
     }
+    await logBoot(store.log, this.#o, this.#o.booted);
+  }
+
+  /** Before recovery, which draws coins in the rounds of their leaves. */
+  async #openDraw(): Promise<void> {
+    const { draw, store, rootKey, name: gateway } = this.#o;
+    if (draw === undefined) return;
+    const deviceKey = deviceKeyOf(rootKey);
+    this.#draw = await JointDraw.open({
+      ...{ ...this.#o, ...draw, gateway, deviceKey, log: store.log },
+      epsilon: () => this.#sampler.epsilon,
+      durable: () => this.#pairs.durable(),
+      onChange: () => {
+        this.#tellRouters();
+      },
+    });
+    this.#sampler.rounds = this.#draw;
+  }
+
+  /** A publisher connected: it reads the log, brings cosignatures, and carries the draw's messages. */
+  attachPublisher(wire: Wire): void {
+    const onOther = (frame: Frame): void => {
+      if (frame.type !== frameType.drawCommit && frame.type !== frameType.drawSecret) {
+        throw new InvalidError(
+          "gateway.frame",
+          `a publisher may not send frame type ${frame.type}`,
+        );
+      }
+      this.#draw?.onFrame(frame);
+    };
+    if (this.#o.checkpoints === undefined) wire.onFrame(onOther);
+    else this.#o.checkpoints.attach(wire, onOther);
+    this.#draw?.attach(wire);
   }
 
   /** Runs until `stop`. */
   async run(): Promise<void> {
     const { clock, store } = this.#o;
+    this.#o.checkpoints?.run();
+    this.#draw?.start();
     const second = clock.every(1000, () => {
       this.#pairs.sweep();
+      this.#draw?.tick();
       this.#prover.watch();
+      this.#prover.tellCarriers();
       this.#prover.pump();
       this.#checkOutbox();
+      this.#checkExpiry();
       this.#tellRouters();
     });
     try {
@@ -244,6 +315,7 @@ export class Gateway {
     await this.#pairs.settled();
     this.#prover.detach();
     await this.#standing.stop();
+    await this.#o.checkpoints?.stop();
     await store.ring.commit();
   }
 
@@ -254,6 +326,11 @@ export class Gateway {
   /** Drains and power-cycles now. */
   flicker(): Promise<void> {
     return this.#life.flicker();
+  }
+
+  /** Tampering: power off now, and never on again. */
+  cutPower(why: string): void {
+    this.#life.halt(why);
   }
 
   attachRecomputer(wire: Wire): void {
@@ -276,7 +353,7 @@ export class Gateway {
   #onRouterFrame(wire: Wire, frame: Frame): void {
     switch (frame.type) {
       case frameType.input:
-        this.#pairs.onInput(wire, frame, this.#life.accepting);
+        this.#pairs.onInput(wire, frame, this.#accepting);
         return;
       case frameType.withdraw:
         this.#pairs.onWithdraw(wire, frame.id);
@@ -304,14 +381,21 @@ export class Gateway {
     });
   }
 
+  get #accepting(): "yes" | "not-serving" | "draining" {
+    const { accepting } = this.#life;
+    // Without a round in force a pair would have no coin; and its leaf may have no witness.
+    const barred = this.#draw?.ready === false || this.#o.checkpoints?.open === false;
+    return accepting === "yes" && barred ? "not-serving" : accepting;
+  }
+
   #state(): Buffer {
     const { name, entry, capacity, store } = this.#o;
     return encodeState({
       gateway: name,
       modelId: entry.modelId,
       mode: this.#life.mode,
-      accepting: this.#life.accepting === "yes" && this.#pairs.hasRoom,
-      halted: store.state.halt !== null,
+      accepting: this.#accepting === "yes" && this.#pairs.hasRoom,
+      halted: store.state.halts.length > 0,
       quarantined: this.#quarantine.active,
       inflight: this.#pairs.inflight,
       capacity,
@@ -327,15 +411,24 @@ export class Gateway {
     const { outbox } = this.#o.store;
     const full = outbox.waiting >= outbox.capacity;
     const { alarms } = this.#o;
-    if (full) {
-      alarms.raise(
-        "critical",
-        "outbox.full",
-        "the outbox is full: serving stopped, nothing dropped",
-      );
-    } else {
-      alarms.clear("outbox.full");
-    }
+    const text = "the outbox is full: serving stopped, nothing dropped";
+    if (full) alarms.raise("critical", "outbox.full", text);
+    else alarms.clear("outbox.full");
+  }
+
+  /**
+   * Why no server may boot, or null. A running one goes on until its next power cycle; where none is
+   * planned, it is drained now.
+   */
+  #checkExpiry(): string | null {
+    const { expiry, clock, alarms, flickerMs, flickerPairs } = this.#o;
+    const { over, soon } = expiry?.(clock.wallMs()) ?? { over: null, soon: null };
+    if (over === null) alarms.clear("whitelist.expired");
+    else alarms.raise("critical", "whitelist.expired", over);
+    if (soon === null) alarms.clear("whitelist.expiring");
+    else alarms.raise("warning", "whitelist.expiring", soon);
+    if (over !== null && flickerMs === 0 && flickerPairs === 0) void this.#life.flicker();
+    return over;
   }
 
   /** An ORDER from a recomputer or an operator. Orders are applied one after the other. */
@@ -344,43 +437,9 @@ export class Gateway {
   }
 
   /** RECEIPT_ASK from an operator: what the gateway holds about one tag. */
-  async receipt(payload: Uint8Array): Promise<Receipt> {
-    const { gateway, tag } = parseTag(decodeUtf8(payload));
-    const { log, outbox } = this.#o.store;
-    for (let waits = 0; waits < 50 && this.#pairs.isUndrawn(tag); waits++) {
-      await new Promise<void>((resolve) => void this.#o.clock.after(this.#o.tickMs, resolve));
-    }
-    const index = this.#pairs.isOpen(tag) || gateway !== this.#o.name ? null : log.find(tag);
-    // Before size and root are taken: `prove` proves against the tree of the moment of its call.
-    const leaf = index === null ? null : encodeLeaf(await log.read(index));
-    const proving = index === null ? null : log.prove(index);
-    const base = {
-      tag: formatTag(gateway, tag),
-      leafIndex: null,
-      leafHex: null,
-      leafHash: null,
-      logSize: Number(log.size),
-      logRoot: log.root().toString("hex"),
-      proof: [],
-    };
-    if (gateway !== this.#o.name) return { ...base, state: "unknown" };
-    if (this.#pairs.isOpen(tag)) return { ...base, state: "open" };
-    if (index === null || leaf === null || proving === null) return { ...base, state: "unknown" };
-    const proof = await proving;
-    return {
-      ...base,
-      state: this.#fate(tag, outbox.verdictOf(tag)),
-      leafIndex: Number(index),
-      leafHex: leaf.toString("hex"),
-      leafHash: leafHash(leaf).toString("hex"),
-      proof: proof.map((hash) => hash.toString("hex")),
-    };
-  }
-
-  #fate(tag: Tag, verdict: string | null): Receipt["state"] {
-    if (verdict !== null) return "judged";
-    const kept = this.#pairs.isKept(tag) || this.#o.store.outbox.knows(tag);
-    return kept ? "kept" : "not-kept";
+  receipt(payload: Uint8Array): Promise<Receipt> {
+    const { name: gateway, store, clock, tickMs, checkpoints = null } = this.#o;
+    return receiptOf({ gateway, store, clock, tickMs, checkpoints, pairs: this.#pairs }, payload);
   }
 
   status(): GatewayStatus {
@@ -395,7 +454,6 @@ export class Gateway {
       mode: this.#life.mode,
       ready: this.#life.ready,
       draining: this.#life.draining,
-      halted: store.state.halt,
       epoch: this.#o.epoch,
       boots: this.#life.boots,
       lastKillReason: this.#life.lastKillReason,
@@ -403,13 +461,17 @@ export class Gateway {
         bitsForwarded: Number(counter.forwardedBits),
         bitsTotal: Number(counter.totalBits),
       },
+      erasure: { bytes: this.#o.erase?.bytes ?? 0, seconds: this.#life.erasure?.seconds ?? null },
       inflight: this.#pairs.inflight,
       pairs: {
-        logged: Number(store.log.size),
+        logged: Number(store.log.pairs),
         sampled: this.#pairs.counts.sampled,
         cutOff: this.#pairs.counts.cutOff,
       },
       tokens: this.#pairs.counts.tokens,
+      carriers: { ...this.#pairs.carriers, ...this.#pairs.shaping },
+      ...(this.#draw === null ? {} : { draw: this.#draw.status() }),
+      ...(this.#o.checkpoints === undefined ? {} : { witnessed: this.#o.checkpoints.status() }),
       log: { size: Number(store.log.size), root: store.log.root().toString("hex") },
       outbox: { waiting: store.outbox.waiting, capacity: store.outbox.capacity },
       ring: {
@@ -421,6 +483,7 @@ export class Gateway {
       },
       recomputer: { connected: this.#prover.connected, silentMs: this.#prover.silentMs },
       ...this.#standing.status(),
+      ...bootOf(this.#o.boot?.()),
       isolation: this.#life.isolation,
       simulated: power.simulated === "" ? simulated : [power.simulated, ...simulated],
       alarms: alarms.list(),

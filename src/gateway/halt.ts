@@ -1,6 +1,7 @@
 /**
  * Signed orders and what they lay on a gateway, across restarts, until a signed release names them:
- * a halt, a quarantine, a raised epsilon. A recheck ends by itself. spec/order.md.
+ * halts, a quarantine, a raised epsilon. A recheck ends by itself. spec/order.md.
+ * Whoever may halt need not agree with the others: each halt stands by itself, until its own release.
  *
  * Trust: a thief of a recomputer's key can stop and slow servers, and nothing else; of a release key,
  * start them again after a FAIL.
@@ -11,10 +12,20 @@ import {
   type OrderResult,
   type RecomputerOrder,
   type ReleaseOrder,
+  type ShutdownOrder,
   type VerifiedOrder,
 } from "../format/order.ts";
 import type { Tag } from "../format/tag.ts";
-import type { StateFile, StoredHalt } from "./store.port.ts";
+import type {
+  StandingHalt,
+  StandingOrders,
+  StateChange,
+  StateFile,
+  StoredHalt,
+} from "./store.port.ts";
+
+/** Halts of one key that may stand at once: bounds the state, and a key that leaked cannot keep another's halt out. */
+export const haltsPerSigner = 16;
 
 export interface OrderKeys {
   /** Public keys, 64 hex digits: recomputers. */
@@ -29,7 +40,8 @@ export type Restriction = "halt" | "quarantine" | "sample";
 /** `halted` to `released` are the ways to obey; the caller acts on them. */
 export type OrderOutcome =
   | { readonly kind: "halted" | "quarantined" | "sampled" | "rechecking"; readonly reason: string }
-  | { readonly kind: "released"; readonly ended: readonly Restriction[] }
+  /** `halts`: how many still stand. Above 0, power stays off. */
+  | { readonly kind: "released"; readonly ended: readonly Restriction[]; readonly halts: number }
   | { readonly kind: "already-obeyed" | "already-halted" | "already-released" }
   | { readonly kind: "refused"; readonly why: string };
 
@@ -72,74 +84,119 @@ export async function applyOrder(bytes: Uint8Array, context: OrderContext): Prom
     if (!(error instanceof InvalidError)) throw error;
     return { kind: "refused", why: error.message };
   }
-  const { order, digest } = verified;
-  if (order.gateway !== context.gateway) {
-    return { kind: "refused", why: `the order is for gateway ${order.gateway}` };
-  }
+  const { outcome, change } = decideOrder(verified, bytes, context.state, context);
+  if (change !== null) await context.state.change(change);
+  return outcome;
+}
+
+/** What an order comes to, and what of it has to be durable before anything else happens. */
+export interface OrderDecision {
+  readonly outcome: OrderOutcome;
+  readonly change: StateChange | null;
+}
+
+/** What has been laid on a gateway, and what was lifted. */
+export type OrdersOnDisk = StandingOrders & { readonly released: ReadonlySet<string> };
+
+function refused(why: string): OrderDecision {
+  return { outcome: { kind: "refused", why }, change: null };
+}
+
+/** What a verified order makes of what stands. Pure. `sealed` is the order as it was signed. */
+export function decideOrder(
+  { order, digest, signer }: VerifiedOrder,
+  sealed: Uint8Array,
+  standing: OrdersOnDisk,
+  { gateway, nowMs, lastTag }: Pick<OrderContext, "gateway" | "nowMs" | "lastTag">,
+): OrderDecision {
+  if (order.gateway !== gateway) return refused(`the order is for gateway ${order.gateway}`);
   if (order.action === "release") {
-    return release(order, { digest, sealed: Buffer.from(bytes) }, context.state);
+    return decideRelease(order, { digest, sealed: Buffer.from(sealed) }, standing);
   }
   // A resent or replayed order never lays on again what an operator has released.
-  if (context.state.released.has(digest)) return { kind: "already-released" };
-  return obey(order, { digest, reason: order.reason, sinceMs: context.nowMs }, context);
+  if (standing.released.has(digest)) return unchanged("already-released");
+  const stored = { digest, reason: order.reason, sinceMs: nowMs };
+  if (order.action === "shutdown") return decideHalt({ ...stored, signer }, standing);
+  return decideObeying(order, stored, standing, lastTag);
 }
 
-async function obey(
-  order: RecomputerOrder,
+function unchanged(kind: "already-obeyed" | "already-halted" | "already-released"): OrderDecision {
+  return { outcome: { kind }, change: null };
+}
+
+/** A halt is stored also while others stand: the release of one of them must not restart the server. */
+function decideHalt(halt: StandingHalt, { halts }: StandingOrders): OrderDecision {
+  const { digest, reason, signer } = halt;
+  if (halts.some((other) => other.digest === digest)) return unchanged("already-halted");
+  if (halts.filter((other) => other.signer === signer).length >= haltsPerSigner) {
+    return refused(`${haltsPerSigner} halts of this key stand already`);
+  }
+  return { outcome: { kind: "halted", reason }, change: { halts: [...halts, halt] } };
+}
+
+function decideObeying(
+  order: Exclude<RecomputerOrder, ShutdownOrder>,
   stored: StoredHalt,
-  { state, lastTag }: OrderContext,
-): Promise<OrderOutcome> {
+  standing: StandingOrders,
+  lastTag: Tag,
+): OrderDecision {
   const { reason } = stored;
   switch (order.action) {
-    case "shutdown":
-      if (state.halt !== null) return { kind: "already-halted" };
-      await state.change({ halt: stored });
-      return { kind: "halted", reason };
     case "quarantine":
-      if (state.quarantine !== null) return { kind: "already-obeyed" };
-      await state.change({ quarantine: stored });
-      return { kind: "quarantined", reason };
-    case "sample":
+      if (standing.quarantine !== null) return unchanged("already-obeyed");
+      return { outcome: { kind: "quarantined", reason }, change: { quarantine: stored } };
+    case "sample": {
       // One below the gateway's own epsilon is stored all the same: that may be lowered at a restart.
-      if (order.epsilon <= (state.sample?.epsilon ?? 0)) return { kind: "already-obeyed" };
-      await state.change({ sample: { ...stored, epsilon: order.epsilon } });
-      return { kind: "sampled", reason };
-    case "recheck":
-      if (state.recheck?.digest === stored.digest) return { kind: "already-obeyed" };
-      await state.change({
-        recheck: { ...stored, through: lastTag, sent: 0, lost: 0, done: false },
-      });
-      return { kind: "rechecking", reason };
+      const { epsilon } = order;
+      if (epsilon <= (standing.sample?.epsilon ?? 0)) return unchanged("already-obeyed");
+      return { outcome: { kind: "sampled", reason }, change: { sample: { ...stored, epsilon } } };
+    }
+    case "recheck": {
+      if (standing.recheck?.digest === stored.digest) return unchanged("already-obeyed");
+      const recheck = { ...stored, through: lastTag, sent: 0, lost: 0, of: null, done: false };
+      return { outcome: { kind: "rechecking", reason }, change: { recheck } };
+    }
   }
 }
 
-/** Ends what the release names, and everything milder that stands: the operator has looked at it all. */
-async function release(
+/**
+ * Ends what the release names. Of several halts that one alone; otherwise everything milder that stands as well: the
+ * operator has looked at it all.
+ */
+function decideRelease(
   order: ReleaseOrder,
   untold: { readonly digest: string; readonly sealed: Buffer },
-  state: StateFile,
-): Promise<OrderOutcome> {
-  const { halt, quarantine, sample } = state;
+  { halts, quarantine, sample }: StandingOrders,
+): OrderDecision {
+  const left = halts.filter(({ digest }) => digest !== order.halt);
+  // Of a halted gateway, the halts are what has to be released.
+  if (left.length > 0 && left.length === halts.length) {
+    return refused("the release names another halt");
+  }
+  if (left.length > 0) {
+    const outcome = { kind: "released", ended: ["halt"], halts: left.length } as const;
+    return { outcome, change: { halts: left, released: [order.halt], untold } };
+  }
   const standing: [Restriction, StoredHalt | null][] = [
-    ["halt", halt],
+    ["halt", halts[0] ?? null],
     ["quarantine", quarantine],
     ["sample", sample],
   ];
   const at = standing.findIndex(([, stored]) => stored?.digest === order.halt);
-  // Of a halted gateway, the halt is what has to be released.
-  if (halt !== null && at !== 0) {
-    return { kind: "refused", why: "the release names another halt" };
-  }
   if (at < 0) {
     const none = standing.every(([, stored]) => stored === null);
-    const why = none ? "the gateway is not halted, nor held otherwise" : "it names another order";
-    return { kind: "refused", why };
+    return refused(
+      none ? "the gateway is not halted, nor held otherwise" : "it names another order",
+    );
   }
-  const ended = standing.slice(at).filter(([, stored]) => stored !== null);
-  await state.change({
-    ...Object.fromEntries(ended.map(([restriction]) => [restriction, null])),
-    released: ended.map(([, stored]) => stored?.digest ?? ""),
+  const over = standing.slice(at).filter(([, stored]) => stored !== null);
+  const ended = over.map(([what]) => what);
+  const change: StateChange = {
+    ...(ended.includes("halt") && { halts: [] }),
+    ...(ended.includes("quarantine") && { quarantine: null }),
+    ...(ended.includes("sample") && { sample: null }),
+    released: over.map(([, stored]) => stored?.digest ?? ""),
     untold,
-  });
-  return { kind: "released", ended: ended.map(([restriction]) => restriction) };
+  };
+  return { outcome: { kind: "released", ended, halts: 0 }, change };
 }

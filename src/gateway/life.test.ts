@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { systemRandom } from "../adapter/random.ts";
 import { UnavailableError } from "../base/assert.ts";
-import { encodeChunk, encodeOffer } from "../format/depot-link.ts";
 import { frameType } from "../format/link.ts";
 import type { Wire } from "../format/wire.ts";
 import { FakeClock, quiet, settled } from "../../tests/fake-recomputer.ts";
+import { testDeviceKey, TestStream } from "../../tests/sealing.ts";
 import { chunked, whitelisted, wirePair } from "../../tests/support.ts";
 import { ServerLife, type LifeOptions } from "./life.ts";
 import type { Power } from "./power.port.ts";
@@ -55,6 +56,9 @@ function setUp(
   const stuck: (string | null)[] = [];
   const life = new ServerLife({
     ...{ gateway: "g1", entry, power, pairs, clock, logger: quiet },
+    ...{ epoch: 1, deviceKey: testDeviceKey, random: systemRandom },
+    erase: { bytes: 0, bytesPerSecond: 1 },
+    onNotErased: () => undefined,
     connectDepot: () => new Promise<Wire>(() => undefined),
     ...{ stallMs: 1e6, readyMs: 1e6, retryMs: 500, flickerMs: 0, flickerPairs: 0 },
     ...{ flickerOffsetMs: 0, drainMs: 1000 },
@@ -134,15 +138,37 @@ test("life: stopped while the switch fails for good -> it gives up, and says so"
   await failure;
 });
 
+test("life: power-on fails -> the switch is thrown before anything else; a halt then finds power off", async () => {
+  const log: string[] = [];
+  const { life, clock } = setUp({
+    ...stubborn(0, log),
+    on: () => {
+      log.push("on");
+      // The switch went on, and the server was never heard of.
+      return Promise.reject(new UnavailableError("power.on", "it did not connect", "none"));
+    },
+  });
+  const run = life.run(false);
+  await settled();
+  assert.deepEqual(log, ["off", "on", "off"]);
+  life.halt("by order");
+  await clock.advance(120_000);
+  assert.deepEqual(log, ["off", "on", "off"]);
+  life.stop();
+  await clock.advance(60_000);
+  await run;
+});
+
 /** An honest depot's link, as a gateway sees it. */
 function depotLink(): Wire {
   const { left, right } = wirePair({ role: "depot", name: "d" }, { role: "gateway", name: "g1" });
   const { chunks, tree } = chunked(weights, 4096);
-  right.onFrame(() => {
-    const offer = encodeOffer({ sizeBytes: BigInt(weights.length), chunkBytes: 4096 });
-    right.send(frameType.offer, 0n, offer);
+  right.onFrame((frame) => {
+    const stream = TestStream.of(frame.payload);
+    right.send(frameType.offer, 0n, stream.offer(weights.length, 4096));
     chunks.forEach((data, index) => {
-      right.send(frameType.chunk, BigInt(index), encodeChunk(tree.proof(index), data));
+      const sealed = stream.chunk(index, index + 1 === chunks.length, tree.proof(index), data);
+      right.send(frameType.chunk, BigInt(index), sealed);
     });
   });
   return left;
@@ -159,7 +185,8 @@ test("life: the hashing thread crashes in an upload -> power is cut, never SERVI
       log.push("open");
       return {
         allocate: (bytes) => Buffer.alloc(bytes),
-        leafHash: (_data, done) => {
+        useKey: () => undefined,
+        open: (_sealed, _nonce, done) => {
           done(new UnavailableError("hasher.lost", "it broke", "none"));
         },
         close: () => log.push("close"),
@@ -174,6 +201,31 @@ test("life: the hashing thread crashes in an upload -> power is cut, never SERVI
   while (log.filter((what) => what === "kill").length < 2) await clock.advance(1000);
   assert.equal(log.filter((what) => what === "open").length, 2);
   assert.ok(!modes.has("SERVING"));
+  life.stop();
+  await clock.advance(60_000);
+  await run;
+});
+
+test("life: the whitelist expires -> the running server goes on, and after its power-off none boots", async () => {
+  const log: string[] = [];
+  let expired = false;
+  const { life, clock } = setUp(stubborn(0, log), {
+    barred: () => (expired ? "the whitelist expired" : null),
+  });
+  const run = life.run(false);
+  await settled();
+  assert.deepEqual(log, ["off", "on"]);
+  expired = true;
+  await clock.advance(600_000);
+  assert.deepEqual(log, ["off", "on"]);
+  life.fault("a power cycle");
+  await clock.advance(600_000);
+  assert.deepEqual(log, ["off", "on", "kill"]);
+  assert.equal(life.mode, "OFF");
+  assert.equal(life.lastKillReason, "the whitelist expired");
+  expired = false;
+  await clock.advance(60_000);
+  assert.deepEqual(log, ["off", "on", "kill", "on"]);
   life.stop();
   await clock.advance(60_000);
   await run;

@@ -2,39 +2,28 @@
  * The life of a gateway's server, from power-on to power-off and again:
  *
  *   1. power on          mode UPLOAD, from nothing
- *   2. upload            weights path; at exactly S bits mode SERVING      upload.ts
+ *   2. boot              proof of erasure, then the weights path           server-boot.ts
+ *                        at exactly S bits mode SERVING
  *   3. ready             the engine says LOAD_READY within a deadline
  *   4. serve             until a reason to cut power comes up
  *   5. flicker           after a time or a number of pairs: drain, then cut power
  *   6. kill              power off; wait until no process is left          mode KILLED
- *   7. again             unless a halt stands: back to 1, after a pause if something was wrong
+ *   7. again             unless a halt stands or the whitelist has expired: back to 1, after a pause if something was wrong
  */
-import { InvalidError, UnavailableError } from "../base/assert.ts";
-import type { Clock } from "../base/clock.ts";
-import type { Logger } from "../base/report.ts";
+import { assert, InvalidError, UnavailableError } from "../base/assert.ts";
 import { frameType, type Frame } from "../format/link.ts";
 import type { Mode } from "../format/router-link.ts";
 import type { IsolationStatus } from "../format/status.ts";
-import type { WhitelistEntry } from "../format/whitelist.ts";
-import type { Wire } from "../format/wire.ts";
-import type { ChunkHasher } from "./chunk-hasher.port.ts";
 import { BitCounter } from "./counter.ts";
-import { ModeMachine } from "./mode.ts";
+import type { Erasure } from "./erase.ts";
+import { accepting, lifeBegins, nextLife, type LifeEvent, type LifeState } from "./life-state.ts";
 import type { Power, PoweredServer } from "./power.port.ts";
 import type { PairPath } from "./serve.ts";
-import { uploadWeights } from "./upload.ts";
+import { ServerBoot, type ServerBootOptions } from "./server-boot.ts";
 
-export interface LifeOptions {
-  readonly gateway: string;
-  readonly entry: WhitelistEntry;
+export interface LifeOptions extends ServerBootOptions {
   readonly power: Power;
-  readonly connectDepot: () => Promise<Wire>;
-  /** One per upload, closed after it. Without it, chunks are hashed by the thread of the gateway. */
-  readonly openHasher?: () => ChunkHasher;
   readonly pairs: PairPath;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly stallMs: number;
   readonly readyMs: number;
   /** Pause before the next power-on after a fault; milliseconds. Doubles up to 30 s. */
   readonly retryMs: number;
@@ -47,6 +36,8 @@ export interface LifeOptions {
   /** Asks the routers whether a drain would leave the model unserved; resolves when it may begin. */
   readonly mayDrain: () => Promise<void>;
   readonly onChange: () => void;
+  /** Why the server may not boot now, in words; null or left out: it may. Asked before each power-on. */
+  readonly barred?: () => string | null;
   /** Power could not be cut, in words, or null: now it is off after all. */
   readonly onPowerStuck: (why: string | null) => void;
   /** A power cycle that was not asked for, in words. */
@@ -55,6 +46,9 @@ export interface LifeOptions {
 
 /** A life that is to stop gives a dead switch this many tries. */
 const lastTries = 3;
+
+/** How often a life that may not boot asks again. */
+const barredMs = 60_000;
 
 type EndReason =
   | { readonly kind: "fault"; readonly why: string }
@@ -68,11 +62,15 @@ class Cycle {
   readonly loaded: Promise<undefined>;
   over = false;
   isLoaded = false;
+  boot: ServerBoot | null = null;
   draining = false;
   readonly #resolve: (reason: EndReason) => void;
   readonly #resolveLoaded: (value: undefined) => void;
+  readonly #onEnd: (event: "fault" | "flicker") => void;
 
-  constructor() {
+  /** `onEnd` hears of an end that is news to the life; halt and stop it knows of. */
+  constructor(onEnd: (event: "fault" | "flicker") => void) {
+    this.#onEnd = onEnd;
     const end = Promise.withResolvers<EndReason>();
     const loaded = Promise.withResolvers<undefined>();
     this.ended = end.promise;
@@ -89,7 +87,9 @@ class Cycle {
 
   /** The first reason counts. */
   end(reason: EndReason): void {
+    if (this.over) return;
     this.over = true;
+    if (reason.kind === "fault" || reason.kind === "flicker") this.#onEnd(reason.kind);
     this.#resolve(reason);
   }
 
@@ -100,35 +100,46 @@ class Cycle {
 
 export class ServerLife {
   readonly #o: LifeOptions;
-  readonly #mode: ModeMachine;
+  /** What may come next: life-state.ts decides, this file acts. */
+  #state: LifeState = lifeBegins(false);
   #counter: BitCounter;
-  #ready = false;
-  #draining = false;
   #boots = 0;
   #lastKill = "";
   #isolation: IsolationStatus = { kind: "off", detail: "not started yet" };
-  #halted = false;
-  #stopping = false;
   #cycle: Cycle | null = null;
+  #boot: ServerBoot | null = null;
   #wake: (() => void) | null = null;
 
   constructor(options: LifeOptions) {
     this.#o = options;
     this.#counter = new BitCounter(options.entry.weights.sizeBytes);
-    this.#mode = new ModeMachine((mode, event) => {
-      options.logger.log("info", "gateway.mode", { mode, cause: event });
-      options.onChange();
-    });
+  }
+
+  /** An illegal event is a bug: the process stops and the server with it. */
+  #apply(event: LifeEvent): void {
+    const before = this.#state;
+    const next = nextLife(before, event);
+    assert(next !== null, `a life in mode ${before.mode} allows no ${event}`);
+    this.#state = next;
+    if (next.mode === before.mode) return;
+    this.#o.logger.log("info", "gateway.mode", { mode: next.mode, cause: event });
+    this.#o.onChange();
   }
 
   get mode(): Mode {
-    return this.#mode.mode;
+    return this.#state.mode;
   }
   get ready(): boolean {
-    return this.#ready;
+    return this.#state.ready;
   }
   get draining(): boolean {
-    return this.#draining;
+    return this.#state.draining;
+  }
+  get #halted(): boolean {
+    return this.#state.halted;
+  }
+  get #stopping(): boolean {
+    return this.#state.stopping;
   }
   get boots(): number {
     return this.#boots;
@@ -139,14 +150,17 @@ export class ServerLife {
   get isolation(): IsolationStatus {
     return this.#isolation;
   }
+  /** Of the present boot, or the last one. */
+  get erasure(): Erasure | null {
+    return this.#boot?.erasure ?? null;
+  }
   get counter(): BitCounter {
     return this.#counter;
   }
 
   /** Whether inputs may come in, and if not, why. */
   get accepting(): "yes" | "not-serving" | "draining" {
-    if (this.#mode.mode !== "SERVING" || !this.#ready) return "not-serving";
-    return this.#draining ? "draining" : "yes";
+    return accepting(this.#state);
   }
 
   /** Cuts power for a fault (misbehaviour of the server); the life goes on with a fresh boot. */
@@ -156,32 +170,41 @@ export class ServerLife {
 
   /** A shutdown order was obeyed: cut power and stay off until `release`. */
   halt(why: string): void {
-    this.#halted = true;
+    this.#apply("halt");
     this.#cycle?.end({ kind: "halt", why });
   }
 
   release(): void {
-    this.#halted = false;
+    this.#apply("release");
     this.#wake?.();
   }
 
   /** Ends the life: power off, then `run` resolves. */
   stop(): void {
-    this.#stopping = true;
+    this.#apply("stop");
     this.#cycle?.end({ kind: "stop" });
     this.#wake?.();
   }
 
   /** Runs until `stop`. `halted`: a halt of an earlier run still stands. */
   async run(halted: boolean): Promise<void> {
-    this.#halted = halted;
+    this.#state = { ...this.#state, halted };
     // Nobody knows what an earlier run left powered, least of all after a crash.
-    const { power } = this.#o;
-    await this.#cutPower(() => power.off?.() ?? Promise.resolve());
+    await this.#cutWhateverIs();
     let faults = 0;
     while (!this.#stopping) {
-      if (this.#halted) await this.#stayOff();
-      if (this.#stopping) return;
+      if (this.#halted) {
+        await this.#stayOff();
+        // A stop or another order may have come at the very end of it.
+        continue;
+      }
+      const barred = this.#o.barred?.() ?? null;
+      if (barred !== null) {
+        this.#lastKill = barred;
+        this.#o.onChange();
+        await this.#pause(barredMs);
+        continue;
+      }
       const reason = await this.#once();
       faults = reason.kind === "fault" ? faults + 1 : 0;
       if (reason.kind === "fault" && !this.#halted) {
@@ -191,10 +214,16 @@ export class ServerLife {
     }
   }
 
+  async #cutWhateverIs(): Promise<void> {
+    const { power } = this.#o;
+    await this.#cutPower(() => power.off?.() ?? Promise.resolve());
+    this.#apply("power-gone");
+  }
+
   async #stayOff(): Promise<void> {
-    this.#mode.apply("halt-stands");
+    this.#apply("halt-stands");
     while (this.#halted && !this.#stopping) await this.#pause(60_000);
-    this.#mode.apply("memory-gone");
+    this.#apply("memory-gone");
   }
 
   /** Waits, or until something wakes the life up. */
@@ -216,17 +245,23 @@ export class ServerLife {
   /** One power cycle, steps 1 to 6. */
   async #once(): Promise<EndReason> {
     let server: PoweredServer;
+    this.#apply("power-asked");
     try {
       server = await this.#o.power.on();
     } catch (error) {
       if (!(error instanceof UnavailableError)) throw error;
+      this.#apply("power-failed");
+      // The switch may be on all the same, and a halt may come before the next try.
+      await this.#cutWhateverIs();
       return { kind: "fault", why: error.message };
     }
     this.#boots++;
     this.#counter = new BitCounter(this.#o.entry.weights.sizeBytes);
     this.#isolation = server.isolation;
-    this.#mode.apply("power-on");
-    const cycle = new Cycle();
+    this.#apply("power-on");
+    const cycle = new Cycle((event) => {
+      this.#apply(event);
+    });
     this.#cycle = cycle;
     // An order or a stop may have come while power was coming on.
     if (this.#stopping) cycle.end({ kind: "stop" });
@@ -249,9 +284,12 @@ export class ServerLife {
 
   async #bootAndServe(server: PoweredServer, cycle: Cycle): Promise<void> {
     try {
-      await this.#upload(server);
+      // Its counter is of this power cycle, whatever comes while it runs.
+      cycle.boot = new ServerBoot(this.#o, this.#boots, server.wire, this.#counter);
+      this.#boot = cycle.boot;
+      await cycle.boot.run();
       if (cycle.over) return;
-      this.#mode.apply("weights-complete");
+      this.#apply("weights-complete");
       await this.#load(cycle);
     } catch (error) {
       if (!(error instanceof InvalidError || error instanceof UnavailableError)) throw error;
@@ -259,38 +297,20 @@ export class ServerLife {
       return;
     }
     if (cycle.over) return;
-    this.#ready = true;
+    this.#apply("ready");
     this.#o.pairs.attach(server.wire);
     this.#o.onChange();
     this.#planFlicker(cycle);
   }
 
-  async #upload(server: PoweredServer): Promise<void> {
-    const { entry, gateway, clock, stallMs } = this.#o;
-    // Of this power cycle, whatever comes while the depot is dialled.
-    const counter = this.#counter;
-    const depot = await this.#o.connectDepot();
-    const hasher = this.#o.openHasher?.();
-    const optional = hasher === undefined ? {} : { hasher };
-    try {
-      await uploadWeights({
-        ...{ gateway, entry, depot, server: server.wire, counter, clock, stallMs },
-        ...optional,
-      });
-    } finally {
-      hasher?.close();
-      depot.close("the upload is over");
-    }
-  }
-
-  /** Until all bits are in, a server has nothing to say; after that first LOAD_READY. */
+  /** Until all bits are in, a server proves its erasure and has nothing else to say; after that first LOAD_READY. */
   #onServerFrame(cycle: Cycle, frame: Frame): void {
     if (cycle.over) return;
     if (cycle.isLoaded) {
       this.#o.pairs.onServerFrame(frame);
     } else if (frame.type === frameType.loadReady && this.#counter.complete) {
       cycle.load();
-    } else {
+    } else if (cycle.boot?.onServerFrame(frame) !== true) {
       cycle.fault("the server spoke before it was ready");
     }
   }
@@ -335,7 +355,7 @@ export class ServerLife {
     cycle.draining = true;
     await this.#o.mayDrain();
     if (cycle.over) return;
-    this.#draining = true;
+    this.#apply("drain");
     this.#o.onChange();
     const deadline = this.#o.clock.after(this.#o.drainMs, () => {
       cycle.end({ kind: "flicker" });
@@ -346,20 +366,19 @@ export class ServerLife {
   }
 
   async #powerOff(server: PoweredServer, reason: EndReason): Promise<void> {
-    this.#ready = false;
-    this.#draining = false;
     this.#lastKill = "why" in reason ? reason.why : reason.kind;
     this.#o.logger.log("info", "gateway.kill", { reason: reason.kind, why: this.#lastKill });
-    this.#mode.apply("kill");
+    this.#apply("kill");
     this.#o.pairs.detach("server-lost");
     // Power is off only when nothing of the server is left; until then the mode stays KILLED.
     await this.#cutPower(() => server.kill());
+    this.#apply("power-gone");
     if (!this.#halted) {
-      this.#mode.apply("memory-gone");
+      this.#apply("memory-gone");
       return;
     }
     while (this.#halted && !this.#stopping) await this.#pause(60_000);
-    this.#mode.apply("memory-gone");
+    this.#apply("memory-gone");
   }
 
   /**

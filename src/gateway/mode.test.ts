@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BugError } from "../base/assert.ts";
 import { modes, type Mode } from "../format/router-link.ts";
-import { ModeMachine, nextMode, type ModeEvent } from "./mode.ts";
+import { nextMode, type ModeEvent } from "./mode.ts";
 
 const events: readonly ModeEvent[] = [
   "power-on",
@@ -40,14 +39,4 @@ test("mode: SERVING is reached only by way of UPLOAD, and left only by way of KI
   }
   assert.deepEqual([...(into.get("SERVING") ?? [])], ["UPLOAD"]);
   assert.deepEqual([...(into.get("OFF") ?? [])], ["KILLED"]);
-});
-
-test("mode: an illegal event -> bug, and the mode stays", () => {
-  const seen: Mode[] = [];
-  const machine = new ModeMachine((mode) => seen.push(mode));
-  assert.throws(() => {
-    machine.apply("weights-complete");
-  }, BugError);
-  assert.equal(machine.mode, "OFF");
-  assert.deepEqual(seen, []);
 });

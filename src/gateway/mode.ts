@@ -9,7 +9,6 @@
  *
  * No inference passes in UPLOAD and no weights in SERVING: callers ask `mode` at every frame.
  */
-import { assert } from "../base/assert.ts";
 import type { Mode } from "../format/router-link.ts";
 
 export type ModeEvent = "power-on" | "weights-complete" | "kill" | "memory-gone" | "halt-stands";
@@ -24,25 +23,4 @@ const transitions: Readonly<Record<Mode, Partial<Record<ModeEvent, Mode>>>> = {
 /** The mode after `event`, or null when the event is not legal in `mode`. Pure. */
 export function nextMode(mode: Mode, event: ModeEvent): Mode | null {
   return transitions[mode][event] ?? null;
-}
-
-/** Holds the mode. An illegal transition is a bug: the process stops and the server with it. */
-export class ModeMachine {
-  #mode: Mode = "OFF";
-  readonly #onChange: (mode: Mode, event: ModeEvent) => void;
-
-  constructor(onChange: (mode: Mode, event: ModeEvent) => void) {
-    this.#onChange = onChange;
-  }
-
-  get mode(): Mode {
-    return this.#mode;
-  }
-
-  apply(event: ModeEvent): void {
-    const next = nextMode(this.#mode, event);
-    assert(next !== null, `mode ${this.#mode} allows no ${event}`);
-    this.#mode = next;
-    this.#onChange(next, event);
-  }
 }

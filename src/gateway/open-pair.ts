@@ -1,7 +1,7 @@
 /** A pair between its admission and its leaf, and what a tick makes of it. */
 import { Writer } from "../base/bytes.ts";
 import { sha256 } from "../base/hash.ts";
-import { encodeLeaf } from "../format/leaf.ts";
+import { encodeLeaf, inputDigestOf, startOutputDigest } from "../format/leaf.ts";
 import type { FinishReason } from "../format/pair.ts";
 import { encodeProofRequest } from "../format/proof-request.ts";
 import type { Abort } from "../format/router-link.ts";
@@ -17,6 +17,8 @@ export interface OpenPair {
   readonly input: Buffer;
   readonly assembler: PairAssembler;
   readonly deadlineMs: number;
+  /** The release tick of its admission, then of the last sign of it that left; number of the grid's point. */
+  signTick: number;
   /** ADMITTED was sent. */
   announced: boolean;
   /** Bytes of its text that are durable, and that were released. */
@@ -49,17 +51,19 @@ export interface Part {
 /** Encoded outputs are laid out here to be hashed, one at a time. */
 const scratch = new Writer(65_536);
 
-/** The leaf of a pair that is over. */
+/** The leaf of a pair that is over; `salt` is its own. */
 export function leafOf(
   pair: OpenPair,
   finish: FinishReason,
+  salt: Buffer,
   entryDigest: Buffer,
   completedMs: number,
 ): Buffer {
   const { tag, seed, assembler } = pair;
   scratch.reset();
+  startOutputDigest(scratch, salt);
   assembler.write(scratch, finish);
-  const inputDigest = sha256(pair.input);
+  const inputDigest = inputDigestOf(salt, pair.input);
   const outputDigest = sha256(scratch.bytes());
   const tokens = assembler.tokenCount;
   const digests = { entryDigest, inputDigest, outputDigest };

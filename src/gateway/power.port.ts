@@ -19,7 +19,8 @@ export interface Power {
   /** Starts the server from nothing. Throws UnavailableError when it cannot be started. */
   on(): Promise<PoweredServer>;
   /**
-   * Makes sure that nothing an earlier run powered still is; asked for once, before the first `on`.
+   * Makes sure that nothing is powered that an earlier run, or an `on` that failed, may have left so; asked
+   * for before the first `on` and after each that failed.
    * Absent where nothing outlives this process. Rejects with UnavailableError when it cannot be told.
    */
   off?(): Promise<void>;

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UnavailableError } from "../base/assert.ts";
 import { secretKey } from "../base/hash.ts";
+import { decodeCarriers, noCarriers } from "../format/carriers.ts";
 import { frameType } from "../format/link.ts";
 import { encodeHeartbeat } from "../format/proof-request.ts";
 import { makeTag, type Tag } from "../format/tag.ts";
@@ -138,4 +139,20 @@ test("prover: pairs that a reply waits for -> sent first, and the others leave t
   const sent = wire.sent.filter(({ type }) => type === frameType.proofRequest);
   assert.equal(sent[0]?.id, late);
   assert.equal(sent.length, 16);
+});
+
+test("prover: counts -> told over the link, and not to a recomputer that does not read", () => {
+  const counts = { ...noCarriers, ms: 5000, ticks: 12 };
+  const { prover } = setUp(outbox(), { carriers: () => counts });
+  prover.tellCarriers();
+  const wire = new FakeWire("g1");
+  prover.attach(wire);
+  prover.tellCarriers();
+  wire.backlog = 1_000_000;
+  prover.tellCarriers();
+  const told = wire.sent.filter(({ type }) => type === frameType.carriers);
+  assert.deepEqual(
+    told.map(({ payload }) => decodeCarriers(payload)),
+    [counts],
+  );
 });

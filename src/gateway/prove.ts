@@ -7,6 +7,7 @@ import type { KeyObject } from "node:crypto";
 import { InvalidError, UnavailableError } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Logger } from "../base/report.ts";
+import { encodeCarriers, type CarrierCounts } from "../format/carriers.ts";
 import { frameType, type Frame } from "../format/link.ts";
 import { decodeOrderResult } from "../format/order.ts";
 import { decodeHeartbeat, decodeVerdictNotice, encodeEpoch } from "../format/proof-request.ts";
@@ -19,6 +20,9 @@ const windowMax = 32;
 const settleMs = 200;
 /** A recomputer speaks once a second; a link is not given up before this. */
 const deadLinkMs = 10_000;
+
+/** Unread bytes beyond which a recomputer is told no counts: later ones hold the earlier. */
+const backlogMax = 65_536;
 
 /** Frame id of an order: the first 8 bytes of its digest. */
 const orderId = (digest: string): bigint => BigInt(`0x${digest.slice(0, 16)}`);
@@ -33,8 +37,12 @@ export interface ProverOptions {
   readonly silentMs: number;
   readonly onSilent: (silentMs: number) => void;
   readonly onHeardAgain: () => void;
+  /** A frame about the log came over this link; whether it was one. */
+  readonly onLog?: (wire: Wire, frame: Frame) => boolean;
   /** An ORDER came over this link. */
   readonly onOrder: (wire: Wire, frame: Frame) => void;
+  /** What left beside the tokens: the recomputer holds it against the policy. */
+  readonly carriers?: () => CarrierCounts;
   /** Pairs on whose verdict a reply waits: they go first. */
   readonly urgent: () => Iterable<Tag>;
   /** Releases of which the recomputer has yet to hear; it has answered one, or refused it, for this reason. */
@@ -161,6 +169,13 @@ export class Prover {
     }
   }
 
+  /** Tells the recomputer what was counted. Once a second. */
+  tellCarriers(): void {
+    const counts = this.#o.carriers?.();
+    if (counts === undefined || this.#wire === null || this.#wire.backlog > backlogMax) return;
+    this.#wire.send(frameType.carriers, 0n, encodeCarriers(counts));
+  }
+
   #heard(): void {
     this.#heardMs = this.#o.clock.monotonicMs();
     if (!this.#silent) return;
@@ -191,6 +206,7 @@ export class Prover {
         this.#onTold(frame);
         return;
       default:
+        if (this.#o.onLog?.(wire, frame) === true) return;
         throw new InvalidError("prove.frame", `unexpected frame type ${frame.type}`);
     }
   }

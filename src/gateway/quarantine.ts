@@ -111,3 +111,9 @@ function silenced(pair: OpenPair): OpenPair {
   pair.durable = pair.released;
   return pair;
 }
+
+/** Of pairs that could be released those that are over; failed ones without their text. */
+export function wholeOnly(pairs: readonly OpenPair[]): OpenPair[] {
+  const over = pairs.filter(({ complete }) => complete);
+  return over.map((pair) => (pair.over?.finish === "cut-off" ? silenced(pair) : pair));
+}

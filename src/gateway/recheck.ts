@@ -13,6 +13,7 @@ import type { RingRecord } from "../format/ring-block.ts";
 import type { Tag } from "../format/tag.ts";
 import { proofOf, Recorded } from "./recover.ts";
 import type { GatewayStore, OutboxItem, StoredRecheck } from "./store.port.ts";
+import type { SaltOf } from "./tag.ts";
 
 /** Put into the outbox at one time: pairs, and bytes beyond which no further one is added. */
 const batchPairs = 32;
@@ -28,6 +29,7 @@ interface Pass {
 
 export interface RecheckOptions {
   readonly store: GatewayStore;
+  readonly saltOf: SaltOf;
   readonly clock: Clock;
   readonly logger: Logger;
   /** The outbox has new items. */
@@ -81,21 +83,48 @@ export class Recheck {
   async #run(order: StoredRecheck): Promise<void> {
     const { store, logger, clock } = this.#o;
     const { ring, state } = store;
-    for (;;) {
+    for (let undrawn = order.of === null; ;) {
       // Coins wait in memory for the next commit, and there may be none for long.
       await ring.commit();
-      const progress = state.recheck ?? order;
+      const known = state.recheck ?? order;
+      // A coin that came meanwhile may have kept its pair: then it is not for this order to send.
+      const progress = undrawn ? await this.#counted(known) : known;
+      if (progress === null) return;
       const pass = await this.#pass(progress);
       if (pass === null || this.#superseded(order)) return;
-      const { sent, lost, undrawn } = pass;
+      const { sent, lost } = pass;
+      undrawn = pass.undrawn;
       if (!undrawn) {
-        await state.change({ recheck: { ...order, sent, lost, done: true } });
+        await state.change({ recheck: { ...progress, sent, lost, done: true } });
         const forgotten = ring.status().pairsForgotten;
         logger.log("warn", "gateway.rechecked", { sent, lost, forgotten });
         return;
       }
       await new Promise<void>((resolve) => void clock.after(waitMs, resolve));
     }
+  }
+
+  /**
+   * How much there is to send, those whose coin is still to come among it. null: no longer the order that
+   * stands.
+   */
+  async #counted(order: StoredRecheck): Promise<StoredRecheck | null> {
+    const { ring, log, state, outbox } = this.#o.store;
+    const undrawn = new Set<Tag>();
+    let of = order.sent;
+    for await (const { kind, tag, payload } of ring.read()) {
+      if (this.#superseded(order)) return null;
+      if (tag > order.through || outbox.knows(tag)) continue;
+      if (kind === "input") undrawn.add(tag);
+      if (kind !== "coin") continue;
+      undrawn.delete(tag);
+      if (payload[0] !== 1) of++;
+    }
+    if (this.#superseded(order)) return null;
+    for (const tag of undrawn) if (log.find(tag) !== null) of++;
+    const counted = { ...order, of };
+    await state.change({ recheck: counted });
+    return counted;
   }
 
   /** Reads the ring once. null: no longer the order that stands. `undrawn`: a logged pair has no coin yet. */
@@ -116,7 +145,8 @@ export class Recheck {
       if (this.#superseded(order)) return null;
       const done = take(pairs, record);
       if (done === null || record.tag > order.through || outbox.knows(record.tag)) continue;
-      const item = done === "headless" ? null : await proofOf(log, done.done(), true);
+      const item =
+        done === "headless" ? null : await proofOf(log, done.done(), this.#o.saltOf, true);
       if (item === null) {
         lost++;
         continue;

@@ -11,14 +11,14 @@
  */
 import { InvalidError } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
-import { sha256 } from "../base/hash.ts";
-import { encodeLeaf } from "../format/leaf.ts";
+import { encodeLeaf, inputDigestOf, outputDigestOf } from "../format/leaf.ts";
 import { decodeInput, encodeOutput, type Output } from "../format/pair.ts";
 import { encodeProofRequest } from "../format/proof-request.ts";
 import type { RingRecord } from "../format/ring-block.ts";
 import type { Tag } from "../format/tag.ts";
 import { PairAssembler } from "./pair.ts";
 import type { GatewayStore, LeafLog, OutboxItem } from "./store.port.ts";
+import type { SaltOf } from "./tag.ts";
 
 /** What the ring has of one pair. */
 export interface RecordedPair {
@@ -135,8 +135,9 @@ export interface RecoverOptions {
   /** Digest of the whitelist entry under which unlogged pairs were served. */
   readonly entryDigest: Buffer;
   readonly clock: Clock;
-  /** Draws a coin: true keeps the pair. */
-  readonly keep: () => boolean;
+  readonly saltOf: SaltOf;
+  /** The coin of the pair whose leaf stands at `index`: true keeps it. */
+  readonly keep: (tag: Tag, index: bigint) => boolean;
 }
 
 /** What recovery did, in numbers; `forgotten` and `unprovable` name pairs that nobody can prove. */
@@ -161,8 +162,8 @@ async function appendLeaves(
       completedMs: options.clock.wallMs(),
       seed,
       entryDigest: options.entryDigest,
-      inputDigest: sha256(input),
-      outputDigest: sha256(encodeOutput(output)),
+      inputDigest: inputDigestOf(options.saltOf(tag), input),
+      outputDigest: outputDigestOf(options.saltOf(tag), encodeOutput(output)),
       finish: output.finish,
       tokens: output.tokenIds.length,
     });
@@ -178,6 +179,7 @@ async function appendLeaves(
 export async function proofOf(
   log: LeafLog,
   pair: RecordedPair,
+  saltOf: SaltOf,
   rechecked = false,
 ): Promise<OutboxItem | null> {
   const { tag, input } = pair;
@@ -185,9 +187,9 @@ export async function proofOf(
   if (leafIndex === null) return null;
   const leaf = await log.read(leafIndex);
   const output = encodeOutput({ ...pair.output, finish: leaf.finish });
-  if (!sha256(input).equals(leaf.inputDigest) || !sha256(output).equals(leaf.outputDigest)) {
-    return null;
-  }
+  const salt = saltOf(tag);
+  if (!inputDigestOf(salt, input).equals(leaf.inputDigest)) return null;
+  if (!outputDigestOf(salt, output).equals(leaf.outputDigest)) return null;
   const request = { leafIndex, leaf: encodeLeaf(leaf), input, output };
   const marked = rechecked ? { ...request, rechecked } : request;
   return { tag, request: encodeProofRequest(marked) };
@@ -210,14 +212,15 @@ export async function recoverStore(options: RecoverOptions): Promise<Recovered> 
   const unprovable: Tag[] = [];
   const coins: { tag: Tag; keep: boolean }[] = [];
   for (const pair of [...found.unlogged, ...found.undrawn].sort(byTag)) {
-    const item = await proofOf(log, pair);
-    const keep = item !== null && options.keep();
+    const item = await proofOf(log, pair, options.saltOf);
+    const index = log.find(pair.tag);
+    const keep = item !== null && index !== null && options.keep(pair.tag, index);
     if (item === null) unprovable.push(pair.tag);
     else if (keep) kept.push(item);
     coins.push({ tag: pair.tag, keep });
   }
   for (const pair of found.unsent) {
-    const item = await proofOf(log, pair);
+    const item = await proofOf(log, pair, options.saltOf);
     if (item === null) unprovable.push(pair.tag);
     else kept.push(item);
   }

@@ -7,6 +7,7 @@ import { limits } from "../base/limits.ts";
 import { frameHeaderBytes, frameType, writeFrameHeader } from "../format/link.ts";
 import { encodeAbort, writeRawOutputPart } from "../format/router-link.ts";
 import type { Wire } from "../format/wire.ts";
+import type { Carriers } from "./carriers.ts";
 import type { OpenPair } from "./open-pair.ts";
 
 /** Bytes a router may leave unread before its link is dropped: its clients' limits come first. */
@@ -19,10 +20,16 @@ const spares: Writer[] = [];
 
 const header = Buffer.alloc(frameHeaderBytes);
 
-/** Sends ADMITTED, OUTPUT and ABORT of what is durable of these pairs. One whose router is gone is passed over. */
-export function release(pairs: readonly OpenPair[]): void {
+/** The order in which pairs leave a tick is not their server's: which of them it spoke of first stays here. */
+const byTag = (a: OpenPair, b: OpenPair): number => (a.tag < b.tag ? -1 : 1);
+
+/**
+ * Sends ADMITTED, OUTPUT and ABORT of what is durable of these pairs at a release tick, in the order of
+ * their tags. One whose router is gone is passed over.
+ */
+export function release(pairs: readonly OpenPair[], tick: number, carriers: Carriers): void {
   const outgoing = new Map<Wire, Writer>();
-  for (const pair of pairs) {
+  for (const pair of pairs.length > 1 ? pairs.toSorted(byTag) : pairs) {
     const { router } = pair;
     if (router.closed) continue;
     let writer = outgoing.get(router);
@@ -30,7 +37,12 @@ export function release(pairs: readonly OpenPair[]): void {
       writer = spares.pop() ?? new Writer(65_536);
       outgoing.set(router, writer);
     }
+    const ended = pair.complete && pair.over !== null;
+    if (!pair.announced || ended || pair.durable > pair.released) {
+      carriers.sign(pair, tick, pair.durable - pair.released);
+    }
     layOut(writer, pair);
+    if (ended) carriers.over(pair);
   }
   for (const [router, writer] of outgoing) {
     router.sendRaw(writer.bytes(), () => {

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { RandomSource } from "../base/random.ts";
-import { Sampler } from "./sample.ts";
+import { makeTag } from "../format/tag.ts";
+import { Sampler, type DrawnPair } from "./sample.ts";
+
+const tag = makeTag(1, 1);
 
 /** Counts up through the 64-bit space in even steps: the share kept is then epsilon almost exactly. */
 function evenly(steps: number): RandomSource {
@@ -20,7 +23,7 @@ for (const epsilon of [0, 0.01, 0.25, 1]) {
     const steps = 100_000;
     const sampler = new Sampler(epsilon, evenly(steps));
     let kept = 0;
-    for (let i = 0; i < steps; i++) if (sampler.keep()) kept++;
+    for (let i = 0; i < steps; i++) if (sampler.keep(tag, 0n)) kept++;
     assert.ok(Math.abs(kept / steps - epsilon) <= 1.5 / steps, `kept ${kept}`);
   });
 }
@@ -37,11 +40,14 @@ test("sample: many coins at once -> the same coins as one by one, from one call 
     };
   };
   const one = new Sampler(0.4, counting());
-  const expected = Array.from({ length: 100 }, () => one.keep());
+  const expected = Array.from({ length: 100 }, () => one.keep(tag, 0n));
   calls = 0;
-  assert.deepEqual(new Sampler(0.4, counting()).draw(100), expected);
+  assert.deepEqual(
+    new Sampler(0.4, counting()).draw(Array<DrawnPair>(100).fill({ tag, index: 0n })),
+    expected,
+  );
   assert.equal(calls, 1);
-  assert.deepEqual(new Sampler(0.4, counting()).draw(0), []);
+  assert.deepEqual(new Sampler(0.4, counting()).draw([]), []);
 });
 
 test("sample: epsilon outside [0, 1] -> refused", () => {

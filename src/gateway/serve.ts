@@ -11,12 +11,13 @@
  *   8. sample   the coin, after the leaf is in the log; kept pairs go out  sample.ts, keep.ts, prove.ts
  *
  * Time: replies leave only on the grid of the release tick, so no byte leaves unrecorded and
- * timing carries at most one symbol per tick. A tick with nothing to do is not armed.
+ * timing carries at most one symbol per tick and pair; what it may carry is counted (carriers.ts). A tick with nothing to do is not armed.
  */
 import { assert, InvalidError } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
 import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/report.ts";
+import type { CarrierCounts } from "../format/carriers.ts";
 import { frameHeaderBytes, frameType, writeFrameHeader, type Frame } from "../format/link.ts";
 import type { FinishReason } from "../format/pair.ts";
 import { encodeRefused, type Abort } from "../format/router-link.ts";
@@ -25,10 +26,11 @@ import { asTag, type Tag } from "../format/tag.ts";
 import type { WhitelistEntry } from "../format/whitelist.ts";
 import type { Wire } from "../format/wire.ts";
 import { admit } from "./admit.ts";
+import { Carriers } from "./carriers.ts";
 import { KeptPairs } from "./keep.ts";
 import { leafOf, type LoggedLeaf, type OpenPair, type Part } from "./open-pair.ts";
 import { PairAssembler } from "./pair.ts";
-import type { Quarantine } from "./quarantine.ts";
+import { wholeOnly, type Quarantine } from "./quarantine.ts";
 import { release } from "./release.ts";
 import type { Sampler } from "./sample.ts";
 import { EndedTags, FailureWindow, type FailedShare } from "./server-record.ts";
@@ -47,6 +49,8 @@ export interface PairPathOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly tickMs: number;
+  /** Nothing of a reply leaves before all of it is there, and nothing of one that failed. */
+  readonly wholeReplies?: boolean;
   /** Longest life of a pair; milliseconds. */
   readonly pairDeadlineMs: number;
   /** The server broke protocol: the caller cuts its power. */
@@ -87,12 +91,16 @@ export class PairPath {
   #early: Promise<void> | null = null;
   #server: Wire | null = null;
   readonly #tick: ReleaseTick;
+  readonly #carriers: Carriers;
+  readonly #sinceMs: number;
   /** Storage or the generator failed: nothing leaves any more, not even in an orderly stop. */
   #dead = false;
 
   constructor(options: PairPathOptions) {
     this.#o = options;
-    const { store, clock, onKept } = options;
+    const { store, clock, onKept, wholeReplies = false } = options;
+    this.#carriers = new Carriers(wholeReplies);
+    this.#sinceMs = clock.monotonicMs();
     this.#batchBytesMax = Math.floor(store.ring.status().capacity / ringShare);
     this.#kept = new KeptPairs(store.outbox, clock, onKept, (error) => {
       this.#fail(error);
@@ -112,7 +120,7 @@ export class PairPath {
       onEarly: () => {
         this.#onEarly();
       },
-      onDue: () => this.#onTick(),
+      onDue: (point) => this.#onTick(point),
     });
   }
 
@@ -125,6 +133,17 @@ export class PairPath {
 
   get inflight(): number {
     return this.#open.size + (this.#o.quarantine?.counts.held ?? 0);
+  }
+
+  /** What left beside the tokens, counted since the start. */
+  get carriers(): CarrierCounts {
+    return this.#carriers.counts(this.#o.clock.monotonicMs() - this.#sinceMs);
+  }
+
+  /** How releases are shaped. */
+  get shaping(): { readonly tickMs: number; readonly wholeReplies: boolean } {
+    const { tickMs, wholeReplies = false } = this.#o;
+    return { tickMs, wholeReplies };
   }
 
   isOpen(tag: Tag): boolean {
@@ -192,6 +211,7 @@ export class PairPath {
       router.close(`request ${frame.id} is already open`);
       return;
     }
+    const nowMs = this.#o.clock.monotonicMs();
     const { tag, seed } = this.#o.tagger.next();
     const generate = Buffer.allocUnsafe(frameHeaderBytes + 8 + frame.payload.length);
     const payload = generate.subarray(frameHeaderBytes);
@@ -208,7 +228,8 @@ export class PairPath {
         admission.input.params.maxTokens,
         this.#o.entry.generation.contextTokens,
       ),
-      deadlineMs: this.#o.clock.monotonicMs() + this.#o.pairDeadlineMs,
+      deadlineMs: nowMs + this.#o.pairDeadlineMs,
+      signTick: Math.floor(nowMs / this.#o.tickMs),
       announced: false,
       durable: 0,
       released: 0,
@@ -394,20 +415,21 @@ export class PairPath {
   }
 
   #appendLeaf(pair: OpenPair, finish: FinishReason): LoggedLeaf {
-    const { clock, entry, store } = this.#o;
-    const leaf = leafOf(pair, finish, entry.digest, clock.wallMs());
+    const { clock, entry, store, tagger } = this.#o;
+    const salt = tagger.saltOf(pair.tag);
+    const leaf = leafOf(pair, finish, salt, entry.digest, clock.wallMs());
     const index = store.log.append(leaf);
     this.counts.logged++;
     if (finish === "cut-off") this.counts.cutOff++;
     return { index, leaf, finish };
   }
 
-  async #onTick(): Promise<void> {
+  async #onTick(point: number): Promise<void> {
     try {
       await this.#early;
       if (this.#dead) return;
       if (this.#dirty.length > 0) await this.#commit();
-      this.#release();
+      this.#release(point);
       // Inputs and prompts alone keep nobody waiting.
       if (this.#batchBytes > 0) await this.#commit();
       if (this.#unlogged.mustLog(this.#kept.size)) {
@@ -422,7 +444,7 @@ export class PairPath {
   }
 
   /** Step 6. Everything in `#ready` is durable. */
-  #release(): void {
+  #release(point: number): void {
     const pairs = this.#ready;
     this.#ready = [];
     this.#tick.note(pairs.length);
@@ -433,7 +455,16 @@ export class PairPath {
       this.#unlogged.add(pair);
       this.#byRequest.get(pair.router)?.delete(pair.requestId);
     }
-    release(this.#o.quarantine?.filter(pairs) ?? pairs);
+    const { quarantine, wholeReplies = false } = this.#o;
+    const leaving = wholeReplies ? wholeOnly(pairs) : pairs;
+    // What a slow disk delays leaves later than its point, and is counted as that.
+    const tick = Math.max(point, Math.floor(this.#o.clock.monotonicMs() / this.#o.tickMs));
+    release(quarantine?.filter(leaving) ?? leaving, tick, this.#carriers);
+  }
+
+  /** Resolves when everything that was appended to the log before this call is durable. */
+  durable(): Promise<void> {
+    return this.#unlogged.durable();
   }
 
   /** Resolves when nothing is open, nothing waits for a tick, and kept pairs are in the outbox. */

@@ -9,25 +9,27 @@ import { encodeOrderResult } from "../format/order.ts";
 import type { GatewayStatus } from "../format/status.ts";
 import { makeTag, tagCounterMax } from "../format/tag.ts";
 import type { Wire } from "../format/wire.ts";
-import type { AlarmBoard } from "./gateway.ts";
+import type { AlarmBoard } from "./alarms.ts";
 import { applyOrder, orderResult, type OrderKeys, type OrderOutcome } from "./halt.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { Recheck } from "./recheck.ts";
 import type { Sampler } from "./sample.ts";
 import type { GatewayStore } from "./store.port.ts";
+import type { SaltOf } from "./tag.ts";
 
 export interface StandingOptions {
   readonly gateway: string;
   /** Of this boot. */
   readonly epoch: number;
   readonly store: GatewayStore;
+  readonly saltOf: SaltOf;
   readonly orderKeys: OrderKeys;
   readonly sampler: Sampler;
   readonly quarantine: Quarantine;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly alarms: AlarmBoard;
-  /** A halt was made durable: power is to be cut. Its release: power may come on. */
+  /** A halt was made durable: power is to be cut. The last one was released: power may come on. */
   readonly onHalt: (reason: string) => void;
   readonly onHaltEnded: () => void;
   /** The outbox has new items. */
@@ -46,19 +48,19 @@ export class Standing {
 
   constructor(options: StandingOptions) {
     this.#o = options;
-    const { store, clock, logger, onSent, onFatal } = options;
-    this.#recheck = new Recheck({ store, clock, logger, onSent, onFatal });
+    const { store, saltOf, clock, logger, onSent, onFatal } = options;
+    this.#recheck = new Recheck({ store, saltOf, clock, logger, onSent, onFatal });
     // Before the first coin: recovery draws some.
     this.#takeUp();
   }
 
   /** After recovery: goes on with a recheck, and says what stands. True when the gateway is halted. */
   begin(): boolean {
-    const { halt, sample } = this.#o.store.state;
-    if (halt !== null) this.#raiseHalt(halt.reason);
+    const { halts, sample } = this.#o.store.state;
+    this.#sayHalts();
     if (sample !== null) this.#o.logger.log("warn", "gateway.sampling", { ...sample });
     this.#recheck.start();
-    return halt !== null;
+    return halts.length > 0;
   }
 
   /** Brings coins, quarantine and alarm in line with the state. */
@@ -73,8 +75,17 @@ export class Standing {
       alarms.raise("critical", kind, `replies are held until they have passed: ${stored.reason}`);
   }
 
-  #raiseHalt(reason: string): void {
-    this.#o.alarms.raise("critical", "gateway.halted", `halted by order: ${reason}`);
+  /** The alarm in line with the halts that stand. */
+  #sayHalts(): void {
+    const { store, alarms } = this.#o;
+    const [first, ...more] = store.state.halts;
+    const kind = "gateway.halted";
+    if (first === undefined) {
+      alarms.clear(kind);
+      return;
+    }
+    const others = more.length === 0 ? "" : ` (and ${more.length} more)`;
+    alarms.raise("critical", kind, `halted by order: ${first.reason}${others}`);
   }
 
   /** An ORDER from a recomputer or an operator. */
@@ -98,7 +109,7 @@ export class Standing {
     switch (outcome.kind) {
       case "halted":
         logger.log("error", "gateway.halted", { reason: outcome.reason });
-        this.#raiseHalt(outcome.reason);
+        this.#sayHalts();
         this.#o.onHalt(`halted by order: ${outcome.reason}`);
         break;
       case "quarantined":
@@ -112,7 +123,7 @@ export class Standing {
         this.#recheck.start();
         break;
       case "released":
-        this.#onReleased(outcome.ended.includes("halt"), outcome.ended.join(", "));
+        this.#onReleased(outcome);
         break;
       case "refused":
         logger.log("warn", "gateway.order-refused", { why: outcome.why });
@@ -125,14 +136,12 @@ export class Standing {
     return outcome;
   }
 
-  #onReleased(wasHalted: boolean, ended: string): void {
-    this.#o.logger.log("info", "gateway.released", { ended });
+  #onReleased({ ended, halts }: Extract<OrderOutcome, { readonly kind: "released" }>): void {
+    this.#o.logger.log("info", "gateway.released", { ended: ended.join(", "), halts });
     this.#takeUp();
     this.#o.onReleased();
-    if (wasHalted) {
-      this.#o.alarms.clear("gateway.halted");
-      this.#o.onHaltEnded();
-    }
+    this.#sayHalts();
+    if (ended.includes("halt") && halts === 0) this.#o.onHaltEnded();
     this.#o.onChange();
   }
 
@@ -142,12 +151,15 @@ export class Standing {
     await this.#recheck.stop();
   }
 
-  status(): Pick<GatewayStatus, "sampling" | "quarantine" | "recheck"> {
+  status(): Pick<GatewayStatus, "halted" | "sampling" | "quarantine" | "recheck"> {
     const { store, sampler, quarantine } = this.#o;
     const { state } = store;
     const { recheck } = state;
     const held = state.quarantine;
+    const [halt] = state.halts;
+    const { digest = "", reason = "", sinceMs = 0 } = halt ?? {};
     return {
+      halted: halt === undefined ? null : { digest, reason, sinceMs, standing: state.halts.length },
       sampling: {
         epsilon: sampler.epsilon,
         own: sampler.own,
@@ -163,6 +175,7 @@ export class Standing {
               done: recheck.done,
               sent: recheck.sent,
               lost: recheck.lost,
+              of: recheck.of,
             },
     };
   }

@@ -4,11 +4,12 @@
  *   ring    inputs and outputs, encrypted, fixed size; durable before a byte leaves; forgets oldest
  *   log     one leaf per complete pair, for ever
  *   outbox  kept pairs on their way to a recomputer; bounded; never drops
- *   state   boot epoch, halt order: a few bytes, replaced atomically
+ *   state   boot epoch, orders that stand: some bytes, replaced atomically
  */
-import type { Leaf } from "../format/leaf.ts";
+import type { Leaf, LogEntry } from "../format/leaf.ts";
 import type { RingKind, RingRecord } from "../format/ring-block.ts";
 import type { Tag } from "../format/tag.ts";
+import type { TrustSeen } from "../format/trust-memory.ts";
 
 export type { RingKind, RingRecord } from "../format/ring-block.ts";
 
@@ -38,10 +39,20 @@ export interface Ring {
   close(): Promise<void>;
 }
 
-/** Append-only leaf log. One writer. */
+/** An entry of the log that is no pair. */
+export interface Mark {
+  readonly index: bigint;
+  readonly entry: Exclude<LogEntry, { kind: "pair" }>;
+}
+
+/** Append-only log of leaves and marks. One writer. */
 export interface LeafLog {
+  /** Entries of every kind, durable or not; how many of them are pairs. */
   readonly size: bigint;
-  /** Adds a leaf (memory only) and returns its index. The bytes may not change afterwards. */
+  readonly pairs: bigint;
+  /** Entries that are no pairs, durable or not, oldest first. */
+  readonly marks: readonly Mark[];
+  /** Adds an entry (memory only) and returns its index. The bytes may not change afterwards. */
   append(leaf: Buffer): bigint;
   /** Makes appended leaves durable; no-op when there are none. */
   commit(): Promise<void>;
@@ -49,9 +60,16 @@ export interface LeafLog {
   root(): Buffer;
   /** Where the leaf of a tag stands; null when there is none. */
   find(tag: Tag): bigint | null;
+  /** The leaf of a pair. Throws InvalidError `leaf.kind` where another entry stands. */
   read(index: bigint): Promise<Leaf>;
-  /** Inclusion proof of `index` in the tree of the present size, bottom first. */
-  prove(index: bigint): Promise<Buffer[]>;
+  /** Size and root of the leaves that are durable: the tree that a checkpoint may speak of. */
+  readonly durable: { readonly size: bigint; readonly root: Buffer };
+  /** RFC 6962 root over the first `size` leaves. Throws InvalidError `log.altered`. */
+  rootAt(size: bigint): Promise<Buffer>;
+  /** Inclusion proof of `index` in the tree of the first `size` leaves (all, if left out), bottom first. */
+  prove(index: bigint, size?: bigint): Promise<Buffer[]>;
+  /** The bytes of at most `count` durable leaves from `from` on, one after the other. */
+  entries(from: bigint, count: number): Promise<Buffer>;
   close(): Promise<void>;
 }
 
@@ -102,6 +120,12 @@ export interface StoredHalt {
   readonly sinceMs: number;
 }
 
+/** A halt, and whose it is: one key's halts never keep another's out. */
+export interface StandingHalt extends StoredHalt {
+  /** Public key that signed it, 64 hex digits; "" of one that an older version stored. */
+  readonly signer: string;
+}
+
 /** A raised epsilon. */
 export interface StoredSample extends StoredHalt {
   readonly epsilon: number;
@@ -114,12 +138,15 @@ export interface StoredRecheck extends StoredHalt {
   /** Pairs that were sent because of it, and that could not be, for the ring had forgotten part of them. */
   readonly sent: number;
   readonly lost: number;
+  /** How many pairs there were to send when it began, those that the ring forgot since among them; null: not counted yet. */
+  readonly of: number | null;
   readonly done: boolean;
 }
 
 /** What signed orders have laid on this gateway. */
 export interface StandingOrders {
-  readonly halt: StoredHalt | null;
+  /** Oldest first. Any one of them stops the server; each ends by its own release alone. */
+  readonly halts: readonly StandingHalt[];
   readonly quarantine: StoredHalt | null;
   readonly sample: StoredSample | null;
   readonly recheck: StoredRecheck | null;
@@ -133,6 +160,8 @@ export interface UntoldRelease {
 
 /** One change of the state; what is left out stays. */
 export interface StateChange extends Partial<StandingOrders> {
+  /** The newest root and whitelist that were accepted. */
+  readonly trust?: TrustSeen;
   /** Digests of orders that were released. */
   readonly released?: readonly string[];
   readonly untold?: UntoldRelease;
@@ -144,6 +173,8 @@ export interface StateChange extends Partial<StandingOrders> {
 export interface StateFile extends StandingOrders {
   /** Takes the next boot epoch: strictly above every earlier one, durable when it resolves. */
   nextEpoch(): Promise<number>;
+  /** The newest root and whitelist that were accepted here; null: none yet. */
+  readonly trust: TrustSeen | null;
   /** Digests of orders that were released: they are not obeyed again. */
   readonly released: ReadonlySet<string>;
   /** Oldest first. */

@@ -16,8 +16,8 @@ export interface TickOptions {
   readonly tickMs: number;
   /** May find that there is nothing to do. Not called while `onDue` is being carried out. */
   readonly onEarly: () => void;
-  /** No further tick is armed before it resolves. Must not reject. */
-  readonly onDue: () => Promise<void>;
+  /** Told which point of the grid it is. No further tick is armed before it resolves. Must not reject. */
+  readonly onDue: (point: number) => Promise<void>;
 }
 
 export class ReleaseTick {
@@ -78,7 +78,7 @@ export class ReleaseTick {
     this.#early?.cancel();
     this.#early = null;
     this.#running = true;
-    await this.#o.onDue();
+    await this.#o.onDue(Math.round(this.#lastMs / this.#o.tickMs));
     this.#running = false;
     if (!this.#again) return;
     this.#again = false;

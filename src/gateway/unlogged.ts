@@ -32,6 +32,8 @@ export class UnloggedPairs {
   #pairs: OpenPair[] = [];
   #ringBytes = 0;
   #due = false;
+  /** Who waits for entries of their own, appended beside the pairs'. */
+  #waiters: (() => void)[] = [];
   #timer: Timer | null = null;
 
   constructor(options: UnloggedOptions) {
@@ -59,6 +61,7 @@ export class UnloggedPairs {
 
   /** Whether the leaves are due; if not, a timer runs. `kept`: pairs on their way into the outbox. */
   mustLog(kept: number): boolean {
+    if (this.#waiters.length > 0) return true;
     if (this.#pairs.length === 0) {
       this.#ringBytes = 0;
       return false;
@@ -78,6 +81,14 @@ export class UnloggedPairs {
     this.#o.onDue();
   }
 
+  /** Resolves when everything that was appended to the log before this call is durable. */
+  durable(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiters.push(resolve);
+      this.logNow();
+    });
+  }
+
   /**
    * Makes the leaves durable, then draws the coins; returns the proof requests of kept pairs. To be called
    * when no ring commit is under way: every leaf that was appended becomes durable.
@@ -88,10 +99,18 @@ export class UnloggedPairs {
     this.#ringBytes = 0;
     const pairs = this.#pairs;
     this.#pairs = [];
+    const waiters = this.#waiters;
+    this.#waiters = [];
     const { store, sampler } = this.#o;
     await store.log.commit();
+    for (const waiter of waiters) waiter();
     const kept: OutboxItem[] = [];
-    const coins = sampler.draw(pairs.length);
+    const coins = sampler.draw(
+      pairs.map(({ tag, leaf }) => {
+        assert(leaf !== null, "a complete pair has its leaf");
+        return { tag, index: leaf.index };
+      }),
+    );
     pairs.forEach((pair, i) => {
       const { tag, leaf } = pair;
       assert(leaf !== null, "a complete pair has its leaf");

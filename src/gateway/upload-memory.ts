@@ -8,7 +8,7 @@
 import { assert } from "../base/assert.ts";
 
 interface Slot {
-  readonly bytes: Buffer;
+  bytes: Buffer;
   free: boolean;
 }
 
@@ -40,6 +40,14 @@ export class ChunkMemory {
     if (slot === undefined || length === 0) return this.#allocate(length);
     slot.free = false;
     return slot.bytes.subarray(0, length);
+  }
+
+  /** What `take` gave is lost to somebody who may still write it: its slot gets fresh memory. */
+  replace(taken: Buffer): void {
+    const slot = this.#slots.find(({ bytes }) => bytes.buffer === taken.buffer);
+    if (slot === undefined) return; // memory of its own
+    slot.bytes = this.#allocate(slot.bytes.length);
+    slot.free = true;
   }
 
   /** Gives back what `take` gave; its bytes may change from now on. */

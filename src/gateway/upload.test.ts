@@ -1,123 +1,46 @@
 /** What lies between the check of a chunk and the server: tests/path/weights.test.ts has the walk. */
 import assert from "node:assert/strict";
+import type { KeyObject } from "node:crypto";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { duplexPair } from "node:stream";
 import fc from "fast-check";
-import { wireOver } from "../adapter/link.ts";
 import { UnavailableError } from "../base/assert.ts";
-import type { Clock } from "../base/clock.ts";
-import { leafHash } from "../base/merkle.ts";
-import { encodeChunk, encodeOffer } from "../format/depot-link.ts";
 import { encodeFrame, frameType } from "../format/link.ts";
-import type { Peer, Wire } from "../format/wire.ts";
-import { chunked, whitelisted } from "../../tests/support.ts";
+import { begin, chunkBytes, chunks, count, weights } from "../../tests/upload-links.ts";
 import type { ChunkHasher } from "./chunk-hasher.port.ts";
-import { BitCounter } from "./counter.ts";
-import { uploadWeights } from "./upload.ts";
+import { inlineHasher } from "./inline-hasher.ts";
 
-const chunkBytes = 4096;
-const count = 24;
-const weights = Buffer.from(
-  Array.from({ length: count * chunkBytes - 5 }, (_, i) => ((i * 7) >> 3) ^ (i >> 12)),
-);
-const { entry } = whitelisted("m", weights, chunkBytes);
-const { chunks, tree } = chunked(weights, chunkBytes);
-const still: Clock = {
-  wallMs: () => 0,
-  monotonicMs: () => 0,
-  after: () => ({ cancel: () => undefined }),
-  every: () => ({ cancel: () => undefined }),
-};
-
-/** A server's link whose kernel takes bytes only when told to: it keeps views, not copies. */
-class SlowServer implements Wire {
-  readonly peer: Peer = { role: "server", name: "s1" };
-  readonly backlog = 0;
-  readonly closed = false;
-  readonly waiting: { readonly view: Uint8Array; readonly taken: () => void }[] = [];
-  readonly got: Buffer[] = [];
-
-  send(): boolean {
-    return true;
-  }
-  sendRaw(view: Uint8Array, taken?: () => void): boolean {
-    if (taken !== undefined) this.waiting.push({ view, taken });
-    return false;
-  }
-  /** The kernel takes the oldest chunk as it is in memory now. */
-  take(): void {
-    const next = this.waiting.shift();
-    if (next === undefined) return;
-    this.got.push(Buffer.from(next.view));
-    next.taken();
-  }
-  drained(): Promise<void> {
-    return Promise.resolve();
-  }
-  onFrame(): void {
-    return;
-  }
-  onClose(): void {
-    return;
-  }
-  pause(): void {
-    return;
-  }
-  resume(): void {
-    return;
-  }
-  close(): void {
-    return;
-  }
-}
-
-/** A hasher that hashes when told to, in order, what then lies in the memory. */
+/** A hasher that opens and hashes when told to, in order, what then lies in the memory. */
 class LateHasher implements ChunkHasher {
-  readonly waiting: { readonly data: Buffer; readonly done: (leaf: Buffer | Error) => void }[] = [];
+  readonly waiting: (() => void)[] = [];
+  #inner = inlineHasher();
+  #instead: Buffer | Error | undefined;
 
   allocate(bytes: number): Buffer {
     return Buffer.alloc(bytes);
   }
-  leafHash(data: Buffer, done: (leaf: Buffer | Error) => void): void {
-    this.waiting.push({ data, done });
+  useKey(key: KeyObject): void {
+    // What still waits was sealed under the key before.
+    this.#inner = inlineHasher();
+    this.#inner.useKey(key);
   }
-  hash(error?: Error): void {
-    const next = this.waiting.shift();
-    next?.done(error ?? leafHash(next.data));
+  open(sealed: Buffer, nonce: Buffer, done: (leaf: Buffer | Error) => void): void {
+    const inner = this.#inner;
+    this.waiting.push(() => {
+      inner.open(sealed, nonce, (leaf) => {
+        done(this.#instead ?? leaf);
+      });
+    });
+  }
+  /** The next one; `instead` of its hash, it tells this. */
+  hash(instead?: Buffer | Error): void {
+    this.#instead = instead;
+    this.waiting.shift()?.();
   }
   close(): void {
     return;
   }
 }
-
-function begin(hasher?: ChunkHasher) {
-  const [near, far] = duplexPair({ highWaterMark: 8192 });
-  const depot = wireOver(near, { role: "depot", name: "d1" });
-  const server = new SlowServer();
-  const counter = new BitCounter(weights.length);
-  const upload = uploadWeights({
-    gateway: "g1",
-    entry,
-    depot,
-    server,
-    counter,
-    clock: still,
-    stallMs: 1,
-    ...(hasher === undefined ? {} : { hasher }),
-  });
-  const settled = upload.then(
-    () => null,
-    (error: unknown) => error,
-  );
-  far.resume();
-  const offer = encodeOffer({ sizeBytes: BigInt(weights.length), chunkBytes });
-  far.write(encodeFrame(frameType.offer, 0n, offer));
-  return { far, depot, server, counter, settled };
-}
-
-const chunkFrame = (index: number, data = chunks[index] ?? Buffer.alloc(0)): Buffer =>
-  encodeFrame(frameType.chunk, BigInt(index), encodeChunk(tree.proof(index), data));
 
 test("upload: a slow server and a slow hasher, at any pace -> the bytes it takes are the bytes that were checked", async () => {
   const pace = fc.array(fc.tuple(fc.nat({ max: 3 }), fc.nat({ max: 3 })), {
@@ -127,7 +50,7 @@ test("upload: a slow server and a slow hasher, at any pace -> the bytes it takes
   await fc.assert(
     fc.asyncProperty(pace, async (steps) => {
       const hasher = new LateHasher();
-      const { far, server, settled } = begin(hasher);
+      const { far, chunkFrame, server, settled } = begin(hasher);
       for (let index = 0; index + 1 < count; index++) far.write(chunkFrame(index));
       // DONE is in before the last chunk was checked.
       far.end(Buffer.concat([chunkFrame(count - 1), encodeFrame(frameType.done, 0n)]));
@@ -148,7 +71,7 @@ test("upload: a slow server and a slow hasher, at any pace -> the bytes it takes
 
 test("upload: hashes are under way -> nothing was forwarded, and the depot is stopped", async () => {
   const hasher = new LateHasher();
-  const { far, server, counter } = begin(hasher);
+  const { far, chunkFrame, server, counter } = begin(hasher);
   let written = 0;
   for (let index = 0; index < count; index++) far.write(chunkFrame(index), () => written++);
   for (let i = 0; i < 200; i++) await turn();
@@ -164,7 +87,7 @@ test("upload: hashes are under way -> nothing was forwarded, and the depot is st
 
 test("upload: the hasher is lost -> the upload fails, and chunks without a hash are never forwarded", async () => {
   const hasher = new LateHasher();
-  const { far, server, counter, settled } = begin(hasher);
+  const { far, chunkFrame, server, counter, settled } = begin(hasher);
   far.write(Buffer.concat([chunkFrame(0), chunkFrame(1), chunkFrame(2)]));
   while (hasher.waiting.length < 3) await turn();
   hasher.hash();
@@ -178,30 +101,28 @@ test("upload: the hasher is lost -> the upload fails, and chunks without a hash 
   far.destroy();
 });
 
-test("upload: the depot is lost while the last hashes are under way -> the upload ends well; earlier -> it fails", async () => {
-  for (const sent of [count, count - 1]) {
-    const hasher = new LateHasher();
-    const { far, depot, server, settled } = begin(hasher);
-    for (let index = 0; index < sent; index++) {
-      far.write(chunkFrame(index));
-      while (hasher.waiting.length === 0) await turn();
-      if (index + 1 < sent) hasher.hash();
-      while (server.waiting.length > 0) server.take();
-    }
-    depot.close("it went away");
-    hasher.hash();
-    far.destroy();
-    const error = (await settled) as { code?: unknown } | null;
-    assert.equal(error?.code, sent === count ? undefined : "upload.lost");
+test("upload: the depot is lost while the last hashes are under way -> the upload ends well", async () => {
+  const hasher = new LateHasher();
+  const { far, depot, chunkFrame, server, settled, dials } = begin(hasher);
+  for (let index = 0; index < count; index++) {
+    far.write(chunkFrame(index));
+    while (hasher.waiting.length === 0) await turn();
+    if (index + 1 < count) hasher.hash();
+    while (server.waiting.length > 0) server.take();
   }
+  depot.close("it went away");
+  hasher.hash();
+  far.destroy();
+  assert.equal(await settled, null);
+  assert.equal(dials(), 1);
 });
 
 test("upload: a hash that is not the chunk's -> it is neither forwarded nor counted", async () => {
   const hasher = new LateHasher();
-  const { far, server, counter, settled } = begin(hasher);
+  const { far, chunkFrame, server, counter, settled } = begin(hasher);
   far.write(chunkFrame(0));
   while (hasher.waiting.length === 0) await turn();
-  hasher.waiting[0]?.done(Buffer.alloc(32));
+  hasher.hash(Buffer.alloc(32));
   assert.equal(((await settled) as { code?: unknown }).code, "upload.bad-chunk");
   assert.equal(server.waiting.length, 0);
   assert.equal(counter.forwardedBits, 0n);
@@ -213,7 +134,7 @@ test("upload: a slow server, at any pace -> the bytes it takes are the bytes tha
   const cuts = fc.array(fc.integer({ min: 1, max: 14_000 }), { minLength: 1, maxLength: 20 });
   await fc.assert(
     fc.asyncProperty(pace, cuts, async (steps, sizes) => {
-      const { far, server, settled } = begin();
+      const { far, chunkFrame, server, settled } = begin();
       const stream = Buffer.concat(chunks.map((_, index) => chunkFrame(index)));
       for (let at = 0, i = 0; at < stream.length; i++) {
         const end = at + (sizes[i % sizes.length] ?? 1);
@@ -235,7 +156,7 @@ test("upload: a slow server, at any pace -> the bytes it takes are the bytes tha
 });
 
 test("upload: a chunk changes in the depot's memory after it was checked -> the server never sees it", async () => {
-  const { far, server } = begin();
+  const { far, chunkFrame, server } = begin();
   // The link is in memory: without a copy of its own the gateway would share these bytes.
   const frame = chunkFrame(0);
   far.write(frame);
@@ -247,7 +168,7 @@ test("upload: a chunk changes in the depot's memory after it was checked -> the 
 });
 
 test("upload: a server that takes nothing -> the depot is stopped, and memory stays bounded", async () => {
-  const { far, server, counter } = begin();
+  const { far, chunkFrame, server, counter } = begin();
   let written = 0;
   for (let index = 0; index < count; index++) {
     far.write(chunkFrame(index), () => written++);
@@ -260,7 +181,7 @@ test("upload: a server that takes nothing -> the depot is stopped, and memory st
 });
 
 test("upload: a bad chunk while good ones wait for the server -> it is not forwarded nor counted", async () => {
-  const { far, server, counter, settled } = begin();
+  const { far, chunkFrame, server, counter, settled } = begin();
   const bad = Buffer.from(chunks[2] ?? Buffer.alloc(0));
   bad[9] = (bad[9] ?? 0) ^ 1;
   far.write(Buffer.concat([chunkFrame(0), chunkFrame(1), chunkFrame(2, bad), chunkFrame(3)]));

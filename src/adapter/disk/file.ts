@@ -22,6 +22,7 @@ export interface DiskFile {
 export interface Disk {
   /** Opens for reading and writing; makes an empty file (mode 0600) where there is none. */
   open(path: string): Promise<DiskFile>;
+  /** Whether there is such a file. Rejects when that cannot be told. */
   exists(path: string): Promise<boolean>;
   read(path: string): Promise<Buffer>;
   rename(from: string, to: string): Promise<void>;
@@ -108,13 +109,17 @@ export const systemDisk: Disk = {
       return new SystemFile(handle, path);
     });
   },
-  async exists(path) {
-    try {
-      await access(path);
-      return true;
-    } catch {
-      return false;
-    }
+  exists(path) {
+    return attempt("open", path, async () => {
+      try {
+        await access(path);
+        return true;
+      } catch (error) {
+        // Only this means that it is not there: what cannot be told must not be made anew over what is.
+        if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
+        throw error;
+      }
+    });
   },
   read(path) {
     return attempt("read", path, () => readFile(path));

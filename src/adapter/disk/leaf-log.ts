@@ -1,6 +1,6 @@
 /**
- * The leaf log, spec/leaf.md: an array of 128-byte leaves in one file, and a head (size and root)
- * beside it that says how much of it counts.
+ * The leaf log, spec/leaf.md: an array of 128-byte entries in one file, and a head (size and root)
+ * beside it that says how much of it counts. Entries of every kind; tags lead to those of pairs.
  *
  * A commit makes leaves durable first and the head second. So the head never speaks of leaves that
  * are not there, and at start a log that is shorter than its head, or has another root, was cut or
@@ -17,12 +17,19 @@ import { join } from "node:path";
 import { assert, InvalidError, UnavailableError } from "../../base/assert.ts";
 import { equalBytes, Reader, Writer } from "../../base/bytes.ts";
 import { hmacSha256 } from "../../base/hash.ts";
+import { HashLevels, groupLeaves, groupsOfPath, groupsOfRoot } from "../../base/hash-levels.ts";
 import { emptyRoot, leafHash, MerkleFrontier, merkleRoot } from "../../base/merkle.ts";
-import { decodeLeaf, leafBytes, tagOfLeaf, type Leaf } from "../../format/leaf.ts";
+import {
+  decodeLeaf,
+  decodeLogEntry,
+  kindOfEntry,
+  leafBytes,
+  tagOfLeaf,
+  type Leaf,
+} from "../../format/leaf.ts";
 import type { Tag } from "../../format/tag.ts";
-import type { LeafLog } from "../../gateway/store.port.ts";
+import type { LeafLog, Mark } from "../../gateway/store.port.ts";
 import { replaceFile, systemDisk, type Disk, type DiskFile } from "./file.ts";
-import { HashLevels, groupLeaves } from "./hash-levels.ts";
 import { TagIndex } from "./tag-index.ts";
 import { Serial } from "./serial.ts";
 
@@ -81,6 +88,7 @@ interface Loaded {
   readonly levels: HashLevels;
   readonly tags: TagIndex;
   readonly frontier: MerkleFrontier;
+  readonly marks: Mark[];
   readonly highest: Tag | null;
   readonly generation: bigint;
   readonly dropped: number;
@@ -94,9 +102,11 @@ class FileLeafLog implements DiskLeafLog {
   readonly #levels: HashLevels;
   readonly #tags: TagIndex;
   readonly #frontier: MerkleFrontier;
+  readonly #marks: Mark[];
   #highest: Tag | null;
   /** Leaves that are durable, and those that are not yet. */
   #durable: number;
+  #durableRoot: Buffer;
   #pending: Buffer[] = [];
   #generation: bigint;
   readonly #commits = new Serial();
@@ -109,8 +119,10 @@ class FileLeafLog implements DiskLeafLog {
     this.#levels = loaded.levels;
     this.#tags = loaded.tags;
     this.#frontier = loaded.frontier;
+    this.#marks = loaded.marks;
     this.#highest = loaded.highest;
     this.#durable = loaded.frontier.size;
+    this.#durableRoot = loaded.frontier.root();
     this.#generation = loaded.generation;
     this.recovered = { size: BigInt(this.#durable), dropped: loaded.dropped };
   }
@@ -119,22 +131,42 @@ class FileLeafLog implements DiskLeafLog {
     return BigInt(this.#frontier.size);
   }
 
+  get durable(): { readonly size: bigint; readonly root: Buffer } {
+    return { size: BigInt(this.#durable), root: this.#durableRoot };
+  }
+
   get highest(): Tag | null {
     return this.#highest;
   }
 
+  get pairs(): bigint {
+    return this.size - BigInt(this.#marks.length);
+  }
+
+  get marks(): readonly Mark[] {
+    return this.#marks;
+  }
+
   append(leaf: Buffer): bigint {
     if (this.#broken !== null) throw this.#broken;
-    const tag = tagOfLeaf(leaf);
-    assert(this.#tags.find(tag) === null, "a tag has at most one leaf");
     const index = this.#frontier.size;
-    this.#tags.set(tag, index);
+    if (kindOfEntry(leaf) === "pair") this.#indexPair(tagOfLeaf(leaf), index);
+    else {
+      const entry = decodeLogEntry(leaf);
+      assert(entry.kind !== "pair", "its kind was just looked at");
+      this.#marks.push({ index: BigInt(index), entry });
+    }
     this.#pending.push(leaf);
     const hash = leafHash(leaf);
     this.#frontier.append(hash);
     this.#levels.append(hash);
-    if (this.#highest === null || tag > this.#highest) this.#highest = tag;
     return BigInt(index);
+  }
+
+  #indexPair(tag: Tag, index: number): void {
+    assert(this.#tags.find(tag) === null, "a tag has at most one leaf");
+    this.#tags.set(tag, index);
+    if (this.#highest === null || tag > this.#highest) this.#highest = tag;
   }
 
   commit(): Promise<void> {
@@ -166,6 +198,7 @@ class FileLeafLog implements DiskLeafLog {
       throw error instanceof UnavailableError ? this.#broken : error;
     }
     this.#durable = size;
+    this.#durableRoot = root;
     this.#generation = generation;
     this.#pending.splice(0, count);
   }
@@ -203,20 +236,37 @@ class FileLeafLog implements DiskLeafLog {
     return bytes;
   }
 
-  async prove(index: bigint): Promise<Buffer[]> {
-    assert(index >= 0n && index < this.size, "the leaf exists");
-    const size = this.#frontier.size;
-    const at = Number(index);
-    const group = Math.floor(at / groupLeaves);
+  entries(from: bigint, count: number): Promise<Buffer> {
+    const start = Number(from);
+    return this.#bytes(start, Math.max(0, Math.min(count, this.#durable - start)));
+  }
+
+  async prove(index: bigint, size = this.size): Promise<Buffer[]> {
+    assert(index >= 0n && index < size && size <= this.size, "the leaf exists in that tree");
+    const leaf = await this.#leafHashes(groupsOfPath(Number(index), Number(size)));
+    return this.#levels.path(Number(index), Number(size), leaf);
+  }
+
+  async rootAt(size: bigint): Promise<Buffer> {
+    assert(size >= 0n && size <= this.size, "the log is that long");
+    if (size === 0n) return emptyRoot;
+    const leaf = await this.#leafHashes(groupsOfRoot(Number(size)));
+    return Buffer.from(this.#levels.range(0, Number(size), leaf));
+  }
+
+  /** Leaf hashes of these groups, as the tree stands at the moment of the call. */
+  async #leafHashes(groups: readonly number[]): Promise<(index: number) => Buffer> {
     const edge = this.#levels.edge();
-    const edgeStart = size - edge.length;
-    const own = at < edgeStart ? await this.#group(group) : edge;
-    const ownStart = at < edgeStart ? group * groupLeaves : edgeStart;
-    return this.#levels.path(at, size, (i) => {
-      const hash = i < edgeStart ? own[i - ownStart] : edge[i - edgeStart];
-      assert(hash !== undefined, "a proof needs leaves of its own group and of the last one only");
+    const edgeStart = this.#frontier.size - edge.length;
+    const complete = groups.filter((group) => group * groupLeaves < edgeStart);
+    const read = new Map<number, Buffer[]>();
+    for (const group of complete) read.set(group, await this.#group(group));
+    return (i) => {
+      const hashes = read.get(Math.floor(i / groupLeaves));
+      const hash = i < edgeStart ? hashes?.[i % groupLeaves] : edge[i - edgeStart];
+      assert(hash !== undefined, "a proof needs leaves of the groups that were named only");
       return hash;
-    });
+    };
   }
 
   /** Leaf hashes of a complete group, read again and checked against what was hashed when it was added. */
@@ -274,6 +324,7 @@ async function load(leaves: DiskFile, head: Head): Promise<Loaded> {
   const levels = new HashLevels();
   const tags = new TagIndex();
   const frontier = new MerkleFrontier();
+  const marks: Mark[] = [];
   let highest: Tag | null = null;
   const chunk = Buffer.alloc(8192 * leafBytes);
   for (let at = 0; at < size;) {
@@ -287,7 +338,12 @@ async function load(leaves: DiskFile, head: Head): Promise<Loaded> {
       const hash = leafHash(leaf);
       frontier.append(hash);
       levels.append(hash);
-      const { tag } = decodeLeaf(leaf);
+      const entry = decodeLogEntry(leaf);
+      if (entry.kind !== "pair") {
+        marks.push({ index: BigInt(at + i), entry });
+        continue;
+      }
+      const { tag } = entry;
       if (tags.find(tag) !== null) {
         throw new InvalidError("log.altered", `leaf ${at + i} repeats the tag of an earlier one`);
       }
@@ -300,7 +356,7 @@ async function load(leaves: DiskFile, head: Head): Promise<Loaded> {
     throw new InvalidError("log.altered", "the leaves do not hash to the root in the head");
   }
   const dropped = bytes - size * leafBytes;
-  return { levels, tags, frontier, highest, generation: head.generation, dropped };
+  return { levels, tags, frontier, marks, highest, generation: head.generation, dropped };
 }
 
 /**

@@ -13,8 +13,10 @@ import { openState } from "./state.ts";
 const key = secretKey(Buffer.alloc(32, 5));
 const halt = { digest: "ab".repeat(32), reason: "a verdict of FAIL", sinceMs: 1_700_000_000_000 };
 
+const standing = { ...halt, signer: "ef".repeat(32) };
+const another = { ...standing, digest: "12".repeat(32), signer: "34".repeat(32) };
 const sample = { ...halt, digest: "cd".repeat(32), epsilon: 0.5 };
-const recheck = { ...halt, through: makeTag(7, 9), sent: 3, lost: 1, done: false };
+const recheck = { ...halt, through: makeTag(7, 9), sent: 3, lost: 1, of: 9, done: false };
 
 function freshPath(t: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), "weir-state-"));
@@ -24,21 +26,21 @@ function freshPath(t: TestContext): string {
   return join(dir, "state");
 }
 
-test("state: epochs, a halt and releases -> kept across restarts, epochs rise strictly", async (t) => {
+test("state: epochs, halts and releases -> kept across restarts, epochs rise strictly", async (t) => {
   const path = freshPath(t);
   let state = await openState({ path, key });
   assert.deepEqual(await Promise.all([state.nextEpoch(), state.nextEpoch()]), [1, 2]);
-  assert.equal(state.halt, null);
-  await state.change({ halt });
+  assert.deepEqual(state.halts, []);
+  await state.change({ halts: [standing, another] });
   await state.change({ released: ["one"] });
   await state.change({ released: ["one"] });
   state = await openState({ path, key });
-  assert.deepEqual(state.halt, halt);
+  assert.deepEqual(state.halts, [standing, another]);
   assert.deepEqual([...state.released], ["one"]);
   assert.equal(await state.nextEpoch(), 3);
-  await state.change({ halt: null });
+  await state.change({ halts: [another] });
   state = await openState({ path, key });
-  assert.equal(state.halt, null);
+  assert.deepEqual(state.halts, [another]);
   assert.equal(await state.nextEpoch(), 4);
 });
 
@@ -62,25 +64,53 @@ test("state: orders that stand, releases to be told -> kept across restarts, eac
   assert.deepEqual([...state.released], ["one"]);
 });
 
-test("state: a file of version 1 -> read, its halt and releases kept", async (t) => {
-  const path = freshPath(t);
-  const json = Buffer.from(
-    `${JSON.stringify({ version: 1, epoch: 5, halt, released: ["one"] })}\n`,
-  );
+function writeState(path: string, content: unknown): void {
+  const json = Buffer.from(`${JSON.stringify(content)}\n`);
   const mac = hmacSha256(key, json).toString("hex");
   writeFileSync(path, Buffer.concat([Buffer.from(`${mac}\n`), json]));
+}
+
+test("state: a file of version 1 -> read, its halt and releases kept", async (t) => {
+  const path = freshPath(t);
+  writeState(path, { version: 1, epoch: 5, halt, released: ["one"] });
   const state = await openState({ path, key });
-  assert.deepEqual(state.halt, halt);
+  assert.deepEqual(state.halts, [{ ...halt, signer: "" }]);
   assert.equal(state.sample, null);
   assert.deepEqual(state.untold, []);
   assert.equal(await state.nextEpoch(), 6);
+  assert.match(readFileSync(path, "utf8"), /"version":4/);
+  assert.deepEqual((await openState({ path, key })).halts, [{ ...halt, signer: "" }]);
+});
+
+test("state: a file of version 3, with and without its one halt -> read; none of version 5", async (t) => {
+  const path = freshPath(t);
+  const rest = { epoch: 5, trust: null, quarantine: null, sample: null, recheck: null };
+  const older = { ...rest, released: [], untold: [] };
+  for (const [stored, halts] of [
+    [halt, [{ ...halt, signer: "" }]],
+    [null, []],
+  ] as const) {
+    writeState(path, { version: 3, ...older, halt: stored });
+    assert.deepEqual((await openState({ path, key })).halts, halts);
+  }
+  for (const damaged of [
+    { version: 5, ...older, halts: [] },
+    { version: 3, ...older },
+    { version: 4, ...older },
+    { version: 4, ...older, halt },
+    { version: 4, ...older, halts: [halt] },
+    { version: 4, ...older, halts: [null] },
+  ]) {
+    writeState(path, damaged);
+    await assert.rejects(openState({ path, key }), { code: "state.damaged" });
+  }
 });
 
 test("state: cut anywhere, any byte changed, another key -> refused, and the file is left alone", async (t) => {
   const path = freshPath(t);
   const state = await openState({ path, key });
   await state.nextEpoch();
-  await state.change({ halt, sample, recheck });
+  await state.change({ halts: [standing], sample, recheck });
   const whole = readFileSync(path);
   for (let at = 0; at < whole.length; at++) {
     const changed = Buffer.from(whole);
@@ -112,8 +142,8 @@ test("state: a failing disk -> UnavailableError, and nothing is believed that is
   for (const operation of ["write", "datasync"] as const) {
     disk.arm({ operation, nth: 1, forever: false, code: "ENOSPC", partial: 10 });
     const other = await openState({ path, key, disk });
-    await assert.rejects(other.change({ halt }), UnavailableError);
-    assert.equal(other.halt, null);
+    await assert.rejects(other.change({ halts: [standing] }), UnavailableError);
+    assert.deepEqual(other.halts, []);
     await assert.rejects(other.nextEpoch(), UnavailableError);
   }
   assert.equal(await (await openState({ path, key })).nextEpoch(), 2);

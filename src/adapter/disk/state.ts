@@ -1,7 +1,7 @@
 /**
  * The gateway's small state, one file, replaced as a whole: boot epoch, orders that stand, released
- * orders, releases that the recomputer has yet to hear of. Version 1 knew only halts; it is read, and
- * version 2 written.
+ * orders, releases that the recomputer has yet to hear of, the newest root and whitelist. Version 1 knew
+ * only one halt, version 2 no whitelist, version 3 one halt; they are read, and version 4 written.
  *
  *   <64 hex digits: HMAC-SHA256 of the rest> "\n" <JSON> "\n"
  *
@@ -17,7 +17,9 @@ import { decodeUtf8, equalBytes, fromHex, toHex } from "../../base/bytes.ts";
 import { hmacSha256 } from "../../base/hash.ts";
 import { parseJson, type Json, type JsonObject } from "../../format/json.ts";
 import { asTag, epochMax } from "../../format/tag.ts";
+import { parseTrustSeen, type TrustSeen } from "../../format/trust-memory.ts";
 import type {
+  StandingHalt,
   StandingOrders,
   StateChange,
   StateFile,
@@ -28,14 +30,15 @@ import type {
 } from "../../gateway/store.port.ts";
 import { replaceFile, systemDisk, type Disk } from "./file.ts";
 
-interface State extends StandingOrders {
+export interface State extends StandingOrders {
   readonly epoch: number;
+  readonly trust: TrustSeen | null;
   readonly released: readonly string[];
   readonly untold: readonly UntoldRelease[];
 }
 
-const noOrders: StandingOrders = { halt: null, quarantine: null, sample: null, recheck: null };
-const empty: State = { epoch: 0, ...noOrders, released: [], untold: [] };
+const noOrders: StandingOrders = { halts: [], quarantine: null, sample: null, recheck: null };
+export const emptyState: State = { epoch: 0, trust: null, ...noOrders, released: [], untold: [] };
 /** Releases kept for a recomputer that does not answer: the oldest go first. */
 const untoldMax = 64;
 /** Largest file that is read: bounds the list of released orders to about 240,000. */
@@ -47,7 +50,7 @@ function encodeState(state: State, key: KeyObject): Buffer {
       ? null
       : { ...state.recheck, through: state.recheck.through.toString(16) };
   const untold = state.untold.map(({ digest, sealed }) => ({ digest, sealed: toHex(sealed) }));
-  const text = JSON.stringify({ version: 2, ...state, recheck, untold });
+  const text = JSON.stringify({ version: 4, ...state, recheck, untold });
   const json = Buffer.from(`${text}\n`, "utf8");
   return Buffer.concat([Buffer.from(`${toHex(hmacSha256(key, json))}\n`), json]);
 }
@@ -75,6 +78,22 @@ function parseHalt(json: Json | undefined, what: string): StoredHalt | null {
   return from === null ? null : haltOf(from, what);
 }
 
+/** Until version 3 there was at most one, and nobody wrote down whose it was. */
+function parseHalts(top: JsonObject, version: number): StandingHalt[] {
+  if (version < 4) {
+    const halt = parseHalt(top["halt"], "halt");
+    return halt === null ? [] : [{ ...halt, signer: "" }];
+  }
+  const { halts } = top;
+  if (!Array.isArray(halts)) return wrong("halts");
+  return halts.map((entry) => {
+    const from = objectOf(entry, "halts") ?? wrong("halts");
+    const { signer } = from;
+    if (typeof signer !== "string") return wrong("halts");
+    return { ...haltOf(from, "halts"), signer };
+  });
+}
+
 function parseSample(json: Json | undefined): StoredSample | null {
   const from = objectOf(json, "sample");
   if (from === null) return null;
@@ -86,13 +105,15 @@ function parseSample(json: Json | undefined): StoredSample | null {
 function parseRecheck(json: Json | undefined): StoredRecheck | null {
   const from = objectOf(json, "recheck");
   if (from === null) return null;
-  const { through, sent, lost, done } = from;
+  // A recheck that an older version wrote has no total; it is counted when it goes on.
+  const { through, sent, lost, of = null, done } = from;
   if (typeof through !== "string" || !/^[0-9a-f]{1,16}$/.test(through)) return wrong("recheck");
   if (typeof sent !== "number" || typeof lost !== "number" || typeof done !== "boolean") {
     return wrong("recheck");
   }
+  if (of !== null && typeof of !== "number") return wrong("recheck");
   const tag = asTag(BigInt(`0x${through}`));
-  return { ...haltOf(from, "recheck"), through: tag, sent, lost, done };
+  return { ...haltOf(from, "recheck"), through: tag, sent, lost, of, done };
 }
 
 function parseUntold(json: Json | undefined): UntoldRelease[] {
@@ -104,42 +125,68 @@ function parseUntold(json: Json | undefined): UntoldRelease[] {
   });
 }
 
+/** From version 3 on it always says what it knows: a field that is gone is damage, not ignorance. */
+function parseTrust(json: Json | undefined, version: number): TrustSeen | null {
+  if (json === null || (json === undefined && version < 3)) return null;
+  if (json === undefined) return wrong("trust");
+  try {
+    return parseTrustSeen(json);
+  } catch (error) {
+    return wrong(error instanceof Error ? error.message : "trust");
+  }
+}
+
 function parseReleased(json: Json | undefined): string[] {
   if (!Array.isArray(json)) return wrong("released");
   return json.map((digest) => (typeof digest === "string" ? digest : wrong("released")));
 }
 
-/** Parses a state file. Throws InvalidError `state.damaged` on anything but what was written. */
-function decodeState(bytes: Buffer, key: KeyObject): State {
+/** The JSON of a state file, its authentication checked. */
+function authenticated(bytes: Buffer, key: KeyObject): JsonObject {
   if (bytes.length > fileBytesMax || bytes.length < 66 || bytes[64] !== 0x0a) wrong("its shape");
   const json = bytes.subarray(65);
-  let mac: Uint8Array;
-  let top: Json;
   try {
-    mac = fromHex(bytes.toString("latin1", 0, 64), 32);
+    const mac = fromHex(bytes.toString("latin1", 0, 64), 32);
     if (!equalBytes(mac, hmacSha256(key, json))) wrong("its authentication fails");
-    top = parseJson(decodeUtf8(json));
+    return objectOf(parseJson(decodeUtf8(json)), "its shape") ?? wrong("its shape");
   } catch (error) {
     return wrong(error instanceof Error ? error.message : "unreadable");
   }
-  if (typeof top !== "object" || top === null || Array.isArray(top)) return wrong("its shape");
+}
+
+/** Parses a state file. Throws InvalidError `state.damaged` on anything but what was written. */
+function decodeState(bytes: Buffer, key: KeyObject): State {
+  const top = authenticated(bytes, key);
   const { version, epoch } = top;
-  if (version !== 1 && version !== 2) return wrong("its version");
+  if (typeof version !== "number" || ![1, 2, 3, 4].includes(version)) return wrong("its version");
   if (typeof epoch !== "number" || !Number.isInteger(epoch) || epoch < 0 || epoch > epochMax) {
     return wrong("epoch");
   }
   const common = {
     epoch,
-    halt: parseHalt(top["halt"], "halt"),
+    halts: parseHalts(top, version),
     released: parseReleased(top["released"]),
   };
-  if (version === 1) return { ...empty, ...common };
+  if (version === 1) return { ...emptyState, ...common };
   return {
     ...common,
+    trust: parseTrust(top["trust"], version),
     quarantine: parseHalt(top["quarantine"], "quarantine"),
     sample: parseSample(top["sample"]),
     recheck: parseRecheck(top["recheck"]),
     untold: parseUntold(top["untold"]),
+  };
+}
+
+/** The state after a change. Pure. */
+export function stateAfter(before: State, change: StateChange): State {
+  const { released = [], untold, told, ...orders } = change;
+  const waiting = before.untold.filter(({ digest }) => digest !== told);
+  return {
+    ...before,
+    ...orders,
+    released: [...new Set([...before.released, ...released])],
+    untold: (untold === undefined ? waiting : [...waiting, untold]).slice(-untoldMax),
   };
 }
 
@@ -160,8 +207,12 @@ class DiskState implements StateFile {
     this.#released = new Set(state.released);
   }
 
-  get halt(): StoredHalt | null {
-    return this.#state.halt;
+  get halts(): readonly StandingHalt[] {
+    return this.#state.halts;
+  }
+
+  get trust(): TrustSeen | null {
+    return this.#state.trust;
   }
 
   get released(): ReadonlySet<string> {
@@ -194,16 +245,8 @@ class DiskState implements StateFile {
     return this.#state.untold;
   }
 
-  async change({ released = [], untold, told, ...orders }: StateChange): Promise<void> {
-    await this.#change((before) => {
-      const waiting = before.untold.filter(({ digest }) => digest !== told);
-      return {
-        ...before,
-        ...orders,
-        released: [...new Set([...before.released, ...released])],
-        untold: (untold === undefined ? waiting : [...waiting, untold]).slice(-untoldMax),
-      };
-    });
+  async change(change: StateChange): Promise<void> {
+    await this.#change((before) => stateAfter(before, change));
   }
 
   /** One change at a time; what is in memory is what is durable. */
@@ -243,6 +286,6 @@ export async function openState(options: StateOptions): Promise<StateFile> {
   const disk = options.disk ?? systemDisk;
   await disk.makeDirectory(dirname(options.path));
   const present = await disk.exists(options.path);
-  const state = present ? decodeState(await disk.read(options.path), options.key) : empty;
+  const state = present ? decodeState(await disk.read(options.path), options.key) : emptyState;
   return new DiskState(disk, options.path, options.key, state);
 }

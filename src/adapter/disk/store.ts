@@ -2,7 +2,7 @@
  * Everything a gateway keeps on disk, in one directory:
  *
  *   outbox.db   kept pairs on their way, and the lock of the whole directory    adapter/sqlite/outbox.ts
- *   state       boot epoch, halt, released orders                               state.ts
+ *   state       boot epoch, halts, released orders                               state.ts
  *   log/        the leaf log and its head                                       leaf-log.ts
  *   ring/       inputs and outputs, encrypted                                   ring.ts
  *

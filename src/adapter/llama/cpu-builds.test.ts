@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cpuBuilds } from "./cpu-builds.ts";
-import { buildsIn, libraryDirectory, nativeApi } from "./native-library.ts";
+import { libraryDirectory } from "./library-directory.ts";
+import { buildsIn, nativeApi } from "./native-library.ts";
 
 test("cpu builds: those that this processor runs; a process holds one of them", async () => {
   const runnable = await cpuBuilds();

@@ -4,7 +4,8 @@
  */
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import { buildsIn, libraryDirectory } from "./native-library.ts";
+import { libraryDirectory } from "./library-directory.ts";
+import { buildsIn } from "./native-library.ts";
 
 const probe = fileURLToPath(new URL("./cpu-probe.ts", import.meta.url));
 

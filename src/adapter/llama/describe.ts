@@ -5,6 +5,7 @@ import { Writer } from "../../base/bytes.ts";
 import { sha256 } from "../../base/hash.ts";
 import { limits } from "../../base/limits.ts";
 import { leafHash, MerkleFrontier } from "../../base/merkle.ts";
+import { engineBuild } from "./engine-build.ts";
 import { readModelMetadata, type ModelMetadata } from "./metadata.ts";
 import { engineName } from "./runtime.ts";
 import { Vocabulary } from "./vocabulary.ts";
@@ -22,6 +23,8 @@ export interface ModelDescription {
   readonly hasTemplate: boolean;
   /** `llama.cpp/node-llama-cpp 3.22.1 v0.5.0`. */
   readonly engine: string;
+  /** SHA-256 over the engine's libraries as they lie on this machine's disk. */
+  readonly engineBuild: Buffer;
 }
 
 function writeScalar(out: Writer, value: number | bigint | boolean | string): void {
@@ -124,5 +127,6 @@ export async function describeModel(
     vocabularySize: vocabulary.size,
     hasTemplate: metadata.template !== null,
     engine: await engineName(),
+    engineBuild: await engineBuild(),
   };
 }

@@ -39,6 +39,7 @@ function entry(contextTokens: number, topKMax: number): WhitelistEntry {
     tokenizerDigest: Buffer.alloc(32),
     templateDigest: Buffer.alloc(32),
     engine: "",
+    engineBuild: Buffer.alloc(32),
     noiseLaw: "",
     generation: { temperatureMax: 2, topPMin: 0, topKMax, maxTokens: 100, contextTokens },
     profile: Buffer.alloc(32),

@@ -1,33 +1,13 @@
 /** The process's one llama.cpp through koffi: which files, which CPU build, no logs. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import koffi from "koffi";
 import { UnavailableError } from "../../base/assert.ts";
+import { libraryDirectory } from "./library-directory.ts";
 import { abiRelease, bind, checkAbi, type Api } from "./native-abi.ts";
 
 // llama.cpp runs on stacks that koffi makes; those of its threads are small by default.
 koffi.config({ async_stack_size: 8 * 1024 * 1024, resident_async_pools: 4 });
-
-function lacking(message: string): never {
-  throw new UnavailableError("engine.no-binary", message, "none");
-}
-
-/** Where node-llama-cpp's prebuilt CPU libraries lie. Throws UnavailableError `engine.no-binary`. */
-export function libraryDirectory(): string {
-  const platform = `${process.platform}-${process.arch}`;
-  // The binaries' package is node-llama-cpp's dependency, so it is looked for from there.
-  const from = createRequire(import.meta.resolve("node-llama-cpp"));
-  let entry: string;
-  try {
-    entry = from.resolve(`@node-llama-cpp/${platform}`);
-  } catch {
-    lacking(`no prebuilt llama.cpp for ${platform} is installed`);
-  }
-  const directory = join(dirname(dirname(entry)), "bins", platform);
-  if (!existsSync(directory)) lacking(`no prebuilt llama.cpp for ${platform} is installed`);
-  return directory;
-}
 
 const buildName = /^libggml-cpu-([A-Za-z0-9._]+)\.so$/;
 

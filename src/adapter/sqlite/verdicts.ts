@@ -30,6 +30,7 @@ import type {
 import { SqliteAlarms, alarmSchema, alarmsFrom1 } from "./alarms.ts";
 import { EvidenceTables, evidenceSchema } from "./evidence.ts";
 import { blobOf, numberOf, textOf, type Row } from "./row.ts";
+import { SqliteTrust, type TrustTable } from "./trust.ts";
 
 const schemaVersion = 2;
 const schema = `
@@ -313,6 +314,7 @@ class SqliteVerdicts implements VerdictStore {
 export interface RecomputerDb {
   readonly verdicts: VerdictStore;
   readonly alarms: AlarmStore;
+  readonly trust: TrustTable;
   readonly close: () => void;
 }
 
@@ -350,6 +352,7 @@ export function openRecomputerDb(file: string): RecomputerDb {
   return {
     verdicts,
     alarms: new SqliteAlarms(db),
+    trust: new SqliteTrust(db),
     close: () => {
       verdicts.close();
     },

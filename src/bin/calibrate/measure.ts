@@ -1,9 +1,24 @@
 /** The measurement: probe the builds, serve on each kind, replay on each kind. One worker at a time. */
 import { scaleOf, type HonestCell } from "../../verification/calibration.ts";
 import type { DetectorScale } from "../../verification/detector.ts";
-import { jobOf, variedText, type JobOptions, type PlannedShape } from "./plan.ts";
-import { classesOf, probeNoise, type BuildClass, type Probed, type ProbeNoise } from "./probe.ts";
-import { siteBuild, type Build, type MadePair, type OpenRequest, type Shape } from "./protocol.ts";
+import {
+  jobOf,
+  variedText,
+  type JobOptions,
+  type PlannedReplay,
+  type PlannedShape,
+} from "./plan.ts";
+import {
+  classesOf,
+  probeNoise,
+  replayWays,
+  servingWays,
+  type BuildClass,
+  type Probed,
+  type ProbeNoise,
+} from "./probe.ts";
+import { replaysOf, type ServedGroup } from "./replays.ts";
+import { replayName, siteBuild, type Build, type MadePair, type OpenRequest } from "./protocol.ts";
 import { Worker } from "./worker-host.ts";
 
 export interface MeasureSettings {
@@ -12,6 +27,7 @@ export interface MeasureSettings {
   readonly replayModel: string;
   readonly builds: readonly Build[];
   readonly shapes: readonly PlannedShape[];
+  readonly replays: readonly PlannedReplay[];
   /** Tokens to serve in all, not counting further draws. */
   readonly tokens: number;
   readonly seed: number;
@@ -78,6 +94,10 @@ async function knownPairs(settings: MeasureSettings): Promise<MadePair[]> {
 async function probeAll(settings: MeasureSettings): Promise<Probed[]> {
   settings.progress(0, "tokens to compare builds on");
   const pairs = await knownPairs(settings);
+  const slotsMax = settings.replays.reduce(
+    (max, { replay }) => Math.max(max, replay.mode === "blind" ? replay.slots : 1),
+    1,
+  );
   const probed: Probed[] = [];
   for (const [at, build] of settings.builds.entries()) {
     settings.progress(
@@ -85,17 +105,11 @@ async function probeAll(settings: MeasureSettings): Promise<Probed[]> {
       `how build ${build} computes`,
     );
     const rows = await withWorker(settings, build, settings.model, (worker) =>
-      worker.probe({ pairs }),
+      worker.probe({ pairs, slots: Math.min(probePairs, slotsMax) }),
     );
     probed.push({ build, rows });
   }
   return probed;
-}
-
-interface ServedGroup {
-  readonly server: string;
-  readonly shape: Shape;
-  readonly pairs: readonly MadePair[];
 }
 
 /** Serves on every kind of server under every shape: equal shares of the tokens. */
@@ -138,35 +152,52 @@ async function scoreAll(
 ): Promise<HonestCell[]> {
   const cells: HonestCell[] = [];
   const total = references.length * groups.reduce((sum, { pairs }) => sum + pairs.length, 0);
+  const ways = settings.replays.reduce((sum, { pairs }) => sum + pairs, 0);
   let scored = 0;
-  for (const [stream, { name }] of references.entries()) {
+  for (const [at, { name }] of references.entries()) {
     await withWorker(settings, name, settings.replayModel, async (worker) => {
-      for (const { server, shape, pairs } of groups) {
+      for (const [way, planned] of replaysOf(settings.replays, groups, at).entries()) {
+        const { replay, pairs, redraws } = planned;
         const results: HonestCell["pairs"][number][] = [];
-        for (let at = 0; at < pairs.length; at += scoreChunk) {
+        const chunk = replay.mode === "blind" ? Math.max(scoreChunk, 2 * replay.slots) : scoreChunk;
+        for (let from = 0; from < pairs.length; from += chunk) {
           settings.check();
-          const done = shares.probe + shares.serve + (shares.score * scored) / total;
-          settings.progress(Math.min(1, done), `replaying on ${name} what ${server} served`);
-          const chunk = pairs.slice(at, at + scoreChunk);
-          const { seed, redraws } = settings;
-          results.push(
-            ...(await worker.score({ pairs: chunk, seed, stream, redraws, ...scoring })),
-          );
-          scored += chunk.length;
+          const done = shares.probe + shares.serve + (shares.score * scored) / (total * ways);
+          const what = `${pairs.length} pairs of all servers on ${name} (${replayName(replay)})`;
+          settings.progress(Math.min(1, done), `replaying ${what}`);
+          const part = pairs.slice(from, from + chunk);
+          const stream = at * settings.replays.length + way;
+          const request = { pairs: part, replay, seed: settings.seed, stream, ...scoring };
+          const draws = Math.round(settings.redraws * redraws);
+          results.push(...(await worker.score({ ...request, redraws: draws })));
+          scored += part.length;
         }
-        const condition = `${shape.parallel} at once, ${shape.threads} threads; ${variedText}`;
-        cells.push({ server, reference: name, condition, pairs: results });
+        cells.push(...cellsOf(groups, results, { reference: name, replay: replayName(replay) }));
       }
     });
   }
   return cells;
 }
 
+/** Sorts results by who served: one cell for each group that has any. */
+function cellsOf(
+  groups: readonly ServedGroup[],
+  results: HonestCell["pairs"],
+  by: Pick<HonestCell, "reference" | "replay">,
+): HonestCell[] {
+  return groups.flatMap(({ server, shape, pairs }) => {
+    const indices = new Set(pairs.map(({ index }) => index));
+    const own = results.filter(({ index }) => indices.has(index));
+    const condition = `served ${shape.parallel} at once, ${shape.threads} threads; ${variedText}`;
+    return own.length === 0 ? [] : [{ server, ...by, condition, pairs: own }];
+  });
+}
+
 /** Runs everything. Throws UnavailableError `calibrate.*`; whatever `check` throws. */
 export async function measure(settings: MeasureSettings): Promise<Measured> {
   const probed = await probeAll(settings);
-  const servers = classesOf(probed, ["prefill", "decode 1", "decode 4"]);
-  const references = classesOf(probed, ["prefill"]);
+  const servers = classesOf(probed, servingWays);
+  const references = classesOf(probed, replayWays);
   const noise = probeNoise(servers, references);
   const worst = {
     sigma: noise.reduce((max, { sigma }) => Math.max(max, sigma), 0),

@@ -1,7 +1,7 @@
 /** What is varied: everything in which honest servers may differ. */
 import type { DrawParams } from "../../format/noise.ts";
 import type { Prompt } from "../../format/pair.ts";
-import type { Job, Shape } from "./protocol.ts";
+import type { Job, Replay, Shape } from "./protocol.ts";
 
 /** A shape of server and its share of the tokens. */
 export interface PlannedShape extends Shape {
@@ -17,6 +17,28 @@ export const shapes: readonly PlannedShape[] = [
 export const quickShapes: readonly PlannedShape[] = [
   { parallel: 1, threads: 1, share: 0.4 },
   { parallel: 4, threads: 1, share: 0.6 },
+];
+
+/** A way to replay, the share of the pairs that each reference replays so, and of the redraws there. */
+export interface PlannedReplay {
+  readonly replay: Replay;
+  readonly pairs: number;
+  readonly redraws: number;
+}
+
+/**
+ * Blind is what recomputers do by default, so it has most of the draws; each pair is replayed by
+ * prefill too.
+ */
+export const replays: readonly PlannedReplay[] = [
+  { replay: { mode: "prefill" }, pairs: 1, redraws: 1 / 3 },
+  { replay: { mode: "blind", slots: 1 }, pairs: 1 / 8, redraws: 2 / 3 },
+  { replay: { mode: "blind", slots: 8 }, pairs: 1 / 4, redraws: 2 / 3 },
+  { replay: { mode: "blind", slots: 32 }, pairs: 5 / 8, redraws: 2 / 3 },
+];
+export const quickReplays: readonly PlannedReplay[] = [
+  { replay: { mode: "prefill" }, pairs: 1, redraws: 1 / 3 },
+  { replay: { mode: "blind", slots: 32 }, pairs: 1, redraws: 2 / 3 },
 ];
 
 type Draw = Pick<DrawParams, "temperature" | "topP">;

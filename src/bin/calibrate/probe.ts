@@ -38,11 +38,12 @@ export function classesOf(
   }));
 }
 
-/** One way of serving against one reference's prefill. */
+/** One way of serving against one reference, and its way to replay. */
 export interface ProbeNoise {
   readonly server: string;
   readonly way: ProbeRows["way"];
   readonly reference: string;
+  readonly replay: ProbeRows["way"];
   readonly sigma: number;
   readonly largest: number;
 }
@@ -60,22 +61,31 @@ function noiseBetween(server: ProbeRows, reference: ProbeRows): NoiseSums {
   return noise;
 }
 
+/** What servers do, and what references do. */
+export const servingWays = ["prefill", "decode 1", "decode 4"] as const;
+export const replayWays = ["prefill", "blind"] as const;
+
+function rowsIn(from: BuildClass, ways: readonly ProbeRows["way"][]): readonly ProbeRows[] {
+  return from.rows.filter(({ way }) => ways.includes(way));
+}
+
 /** The noise of every combination. */
 export function probeNoise(
   servers: readonly BuildClass[],
   references: readonly BuildClass[],
 ): ProbeNoise[] {
   return servers.flatMap((server) =>
-    references.flatMap((reference) => {
-      const prefill = reference.rows.find(({ way }) => way === "prefill");
-      if (prefill === undefined) return [];
-      return server.rows.map((rows) => {
-        const noise = noiseBetween(rows, prefill);
-        return {
-          ...{ server: server.name, way: rows.way, reference: reference.name },
-          ...{ sigma: noiseSigma(noise), largest: noise.largest },
-        };
-      });
-    }),
+    references.flatMap((reference) =>
+      rowsIn(reference, replayWays).flatMap((replayed) =>
+        rowsIn(server, servingWays).map((served) => {
+          const noise = noiseBetween(served, replayed);
+          return {
+            ...{ server: server.name, way: served.way },
+            ...{ reference: reference.name, replay: replayed.way },
+            ...{ sigma: noiseSigma(noise), largest: noise.largest },
+          };
+        }),
+      ),
+    ),
   );
 }

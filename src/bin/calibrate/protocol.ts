@@ -4,7 +4,6 @@
  */
 import type { DrawParams } from "../../format/noise.ts";
 import type { Prompt } from "../../format/pair.ts";
-import type { HonestPair } from "../../verification/calibration.ts";
 import type { DetectorScale } from "../../verification/detector.ts";
 
 /** `site`: the engine that serves in a site, on the build that it chooses. Otherwise a CPU build's name. */
@@ -15,6 +14,16 @@ export const siteBuild: Build = "site";
 export interface Shape {
   readonly parallel: number;
   readonly threads: number;
+}
+
+/** How a reference replays: the claimed tokens in one go, or blind, so many pairs in lockstep. */
+export type Replay =
+  { readonly mode: "prefill" } | { readonly mode: "blind"; readonly slots: number };
+
+/** As it stands in profiles. */
+export function replayName(replay: Replay): string {
+  if (replay.mode === "prefill") return "prefill";
+  return replay.slots === 1 ? "blind, alone" : `blind, ${replay.slots} side by side`;
 }
 
 export interface OpenRequest {
@@ -56,15 +65,17 @@ export interface MadePair {
   readonly serverLogits: Float32Array;
 }
 
-/** Evaluates known tokens by prefill and by decode, for the build's own rounding. */
+/** Evaluates known tokens by prefill, by decode and blind, for the build's own rounding. */
 export interface ProbeRequest {
   readonly op: "probe";
   readonly pairs: readonly MadePair[];
+  /** Pairs in lockstep where it replays blind. */
+  readonly slots: number;
 }
 
 /** Candidates of all positions under one way of computing them, one after the other. */
 export interface ProbeRows {
-  readonly way: "prefill" | "decode 1" | "decode 4";
+  readonly way: "prefill" | "decode 1" | "decode 4" | "blind";
   readonly width: number;
   readonly ids: Uint32Array;
   readonly logits: Float32Array;
@@ -73,6 +84,7 @@ export interface ProbeRows {
 export interface ScoreRequest {
   readonly op: "score";
   readonly pairs: readonly MadePair[];
+  readonly replay: Replay;
   readonly seed: number;
   readonly edge: number;
   readonly scale: DetectorScale;
@@ -80,11 +92,6 @@ export interface ScoreRequest {
   readonly stream: number;
   /** Further draws of each position under fresh seeds; 0 for a server that is not honest. */
   readonly redraws: number;
-}
-
-/** One pair against one reference, all draws of it together. */
-export interface ScoredPairResult extends HonestPair {
-  readonly index: number;
 }
 
 export type Request = OpenRequest | GenerateRequest | ProbeRequest | ScoreRequest;

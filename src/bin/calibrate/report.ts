@@ -1,5 +1,6 @@
 /** What a calibration says: a progress line while it runs, tables at its end. */
 import { runOf, type HonestCell } from "../../verification/calibration.ts";
+import type { EdgeBound } from "../../verification/edge.ts";
 import type { Profile } from "../../format/profile.ts";
 import { table } from "../site/screen.ts";
 import type { Measured } from "./measure.ts";
@@ -48,9 +49,9 @@ export function buildsText(measured: Measured): string {
     name,
     list.join(", "),
   ]);
-  const noise = measured.noise.map(({ server, way, reference, sigma, largest }): string[] => [
+  const noise = measured.noise.map(({ server, way, sigma, largest, ...to }): string[] => [
     `${server}, ${way}`,
-    reference,
+    `${to.reference}, ${to.replay}`,
     small(sigma),
     small(largest),
   ]);
@@ -69,7 +70,7 @@ export function cellsText(cells: readonly HonestCell[]): string {
     const share = tokens === 0 ? 0 : (100 * mismatches) / tokens;
     return [
       cell.server,
-      cell.reference,
+      `${cell.reference}, ${cell.replay}`,
       cell.condition.split(";")[0] ?? "",
       String(pairs),
       String(tokens),
@@ -81,6 +82,15 @@ export function cellsText(cells: readonly HonestCell[]): string {
   });
   const head = ["server", "recomputer", "shape", "pairs", "tokens"];
   return table([[...head, "differ", "outside", "mean margin", "largest"], ...rows]);
+}
+
+/** How the edge came about. */
+export function edgeText(bound: EdgeBound): string {
+  const { edge, values, largest, exceeding, threshold, excessUpper } = bound;
+  return (
+    `Edge: ${small(edge)} nats, from ${values} pairs of at most ${small(largest)}: ` +
+    `${exceeding} beyond ${small(threshold)}, by at most ${small(excessUpper)} on average\n\n`
+  );
 }
 
 /** Detectors' numbers of a profile. */

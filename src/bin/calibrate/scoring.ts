@@ -1,5 +1,4 @@
 /** A worker's recomputer: replays pairs on its build and scores them, the real draw and further ones. */
-import type { ReplayEngine } from "../../recomputer/engine.port.ts";
 import { candidatesBeyond } from "../../recomputer/replay.ts";
 import { drawToken, noiseLaw, supportSize, type Candidates } from "../../format/noise.ts";
 import {
@@ -7,13 +6,14 @@ import {
   noNoise,
   tailLevels,
   type ExpectedRatios,
+  type HonestPair,
   type NoiseSums,
 } from "../../verification/calibration.ts";
 import { detectorsFor } from "../../verification/detectors/index.ts";
 import type { Detector, DetectorScale } from "../../verification/detector.ts";
 import { tokenFacts, type TokenFacts } from "../../verification/facts.ts";
 import { lawOf } from "../../verification/laws/index.ts";
-import type { MadePair, ScoredPairResult, ScoreRequest } from "./protocol.ts";
+import type { MadePair, ScoreRequest } from "./protocol.ts";
 import { pairSeed } from "./serving.ts";
 
 /** Noise is measured on this many of the reference's best candidates: those that draws come to. */
@@ -25,6 +25,15 @@ function seenAt(pair: MadePair, at: number): Candidates {
   return { ids: pair.serverIds.subarray(from, to), logProbs: pair.serverLogits.subarray(from, to) };
 }
 
+/** Where an id stands; -1 where it does not. Both lists are sorted alike but for near ties: look near. */
+function placeOf(ids: ArrayLike<number>, id: number, near: number): number {
+  for (let step = 0; step < ids.length; step++) {
+    if (ids[near - step] === id) return near - step;
+    if (ids[near + step] === id) return near + step;
+  }
+  return -1;
+}
+
 /**
  * Noise between two machines at one position: differences of the logits of those of the reference's
  * `noiseDepth` best tokens that both list, their common offset taken out (no draw depends on it).
@@ -32,13 +41,8 @@ function seenAt(pair: MadePair, at: number): Candidates {
 export function positionNoise(seen: Candidates, reference: Candidates): NoiseSums {
   const differences: number[] = [];
   for (let i = 0; i < Math.min(noiseDepth, reference.ids.length); i++) {
-    // Both are sorted alike but for near ties, so the place is near.
-    const id = reference.ids[i];
-    for (let j = 0; j < seen.ids.length; j++) {
-      if (seen.ids[j] !== id) continue;
-      differences.push((seen.logProbs[j] ?? 0) - (reference.logProbs[i] ?? 0));
-      break;
-    }
+    const j = placeOf(seen.ids, reference.ids[i] ?? 0, i);
+    if (j >= 0) differences.push((seen.logProbs[j] ?? 0) - (reference.logProbs[i] ?? 0));
   }
   const mean = differences.reduce((sum, d) => sum + d, 0) / Math.max(1, differences.length);
   let [squares, largest] = [0, 0];
@@ -46,7 +50,34 @@ export function positionNoise(seen: Candidates, reference: Candidates): NoiseSum
     squares += (difference - mean) ** 2;
     largest = Math.max(largest, Math.abs(difference - mean));
   }
-  return { squares, freedom: Math.max(0, differences.length - 1), largest };
+  const freedom = Math.max(0, differences.length - 1);
+  return { squares, freedom, largest, spread: spreadOf(seen, reference) };
+}
+
+/**
+ * Largest difference of logits less the least, over all candidates that the server could draw and the
+ * reference's as many. One that only the server lists differs by at least its distance from the
+ * reference's last; one that only the reference lists, by at most that from the server's last.
+ */
+function spreadOf(seen: Candidates, reference: Candidates): number {
+  const depth = Math.min(seen.ids.length, reference.ids.length);
+  const last = ({ logProbs }: Candidates): number => logProbs[logProbs.length - 1] ?? 0;
+  let [low, high] = [Infinity, -Infinity];
+  for (let i = 0; i < depth; i++) {
+    const j = placeOf(seen.ids, reference.ids[i] ?? 0, i);
+    const there = j < 0 ? last(seen) : (seen.logProbs[j] ?? 0);
+    const difference = there - (reference.logProbs[i] ?? 0);
+    low = Math.min(low, difference);
+    if (j >= 0) high = Math.max(high, difference);
+  }
+  for (let j = 0; j < seen.ids.length; j++) {
+    const i = placeOf(reference.ids, seen.ids[j] ?? 0, j);
+    const here = i < 0 ? last(reference) : (reference.logProbs[i] ?? 0);
+    const difference = (seen.logProbs[j] ?? 0) - here;
+    high = Math.max(high, difference);
+    if (i >= 0) low = Math.min(low, difference);
+  }
+  return Math.max(0, high - low);
 }
 
 /** Running sums over the tokens of all draws of a pair. */
@@ -142,7 +173,7 @@ export function scoreDraws(
   pair: MadePair,
   positions: readonly Candidates[],
   request: Pick<ScoreRequest, "seed" | "stream" | "edge" | "scale" | "redraws">,
-): ScoredPairResult {
+): HonestPair {
   const { scale, edge, stream } = request;
   // At T = 0 nothing is drawn, so drawing again shows nothing new.
   const draws = pair.params.temperature === 0 ? 1 : 1 + request.redraws;
@@ -171,16 +202,15 @@ export function scoreDraws(
   };
 }
 
-/** Replays and scores pairs, one after the other. */
+/** Replays and scores pairs: all at once on an engine that steps them together, else one by one. */
 export async function scoreAll(
   request: ScoreRequest,
-  engine: ReplayEngine,
-): Promise<ScoredPairResult[]> {
-  const results: ScoredPairResult[] = [];
-  for (const pair of request.pairs) {
-    const count = pair.params.topK + candidatesBeyond;
-    const positions = await engine.replay(Array.from(pair.promptIds), Array.from(pair.ids), count);
-    results.push(scoreDraws(pair, positions, request));
-  }
+  replay: (pair: MadePair, count: number) => Promise<readonly Candidates[]>,
+): Promise<HonestPair[]> {
+  const one = async (pair: MadePair): Promise<HonestPair> =>
+    scoreDraws(pair, await replay(pair, pair.params.topK + candidatesBeyond), request);
+  if (request.replay.mode === "blind") return Promise.all(request.pairs.map(one));
+  const results: HonestPair[] = [];
+  for (const pair of request.pairs) results.push(await one(pair));
   return results;
 }

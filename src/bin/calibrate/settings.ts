@@ -6,18 +6,21 @@ export const help = `weir calibrate MODEL.gguf [options]
 
 Measure what honest servers of a model show, and write it as a calibration profile (spec/profile.md)
 for a whitelist entry. Servers on every CPU build of llama.cpp that this machine runs, under several
-shapes of batch, generate; recomputers on every build replay and score. Builds that compute the same
-bits are measured once. Every position is drawn again under fresh seeds (--redraws): what server and
-recomputer computed there is known, so that costs no inference.
+shapes of batch, generate; recomputers on every build replay and score: each pair by prefill, and
+blind, as recomputers do by default, a part alone, a part 8, a part 32 side by side. Builds that compute
+the same bits are measured once. Every position is drawn again under fresh seeds (--redraws): what server
+and recomputer computed there is known, so that costs no inference.
 
   --out FILE         write the profile (weir up finds MODEL.profile.json beside MODEL.gguf)
   --tokens N         tokens to serve in all, not counting redraws (default 60000; --quick: 4000)
   --builds LIST      all, here (what this machine would choose), or names with commas (default all);
                      list: print the builds that this machine runs, and exit
   --seed S           seed of the draws (default 1)
-  --redraws N        further draws of each pair (default 15; --quick: 63)
+  --redraws N        further draws of each pair on each build: a third where it replays by prefill,
+                     the rest where it replays blind (default 15; --quick: 63)
   --top-k N          top-k of the measurement (default 64)
-  --quick            few tokens on this machine's own build: wide bounds, in a minute
+  --quick            few tokens on this machine's own build, by prefill and 32 side by side: wide
+                     bounds, in a minute
   --replay FILE      replay on this model instead: what a swapped model looks like to each detector
   --serve-temperature F  draw at F times each temperature: what a dishonest sampler looks like
   --json             print everything as one JSON object

@@ -2,6 +2,7 @@
 import { fork, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { UnavailableError } from "../../base/assert.ts";
+import type { HonestPair } from "../../verification/calibration.ts";
 import type {
   GenerateRequest,
   MadePair,
@@ -9,7 +10,6 @@ import type {
   ProbeRequest,
   ProbeRows,
   Request,
-  ScoredPairResult,
   ScoreRequest,
 } from "./protocol.ts";
 
@@ -83,8 +83,8 @@ export class Worker {
     return (await this.#ask({ op: "probe", ...request })) as ProbeRows[];
   }
 
-  async score(request: Omit<ScoreRequest, "op">): Promise<ScoredPairResult[]> {
-    return (await this.#ask({ op: "score", ...request })) as ScoredPairResult[];
+  async score(request: Omit<ScoreRequest, "op">): Promise<HonestPair[]> {
+    return (await this.#ask({ op: "score", ...request })) as HonestPair[];
   }
 
   /** Resolves when the process is gone. */

@@ -3,9 +3,12 @@ import { InvalidError, UnavailableError } from "../../base/assert.ts";
 import { equalBytes, fromHex } from "../../base/bytes.ts";
 import { leafHash, verifyInclusion } from "../../base/merkle.ts";
 import { decodeLeaf, leafBytes, type Leaf } from "../../format/leaf.ts";
+import { parseCheckpoint } from "../../format/checkpoint.ts";
 import { frameType } from "../../format/link.ts";
 import type { Receipt, VerdictInfo } from "../../format/status.ts";
 import { formatTag, parseTag, type NamedTag } from "../../format/tag.ts";
+import { parseNote } from "../../format/note.ts";
+import { parseTlogProof } from "../../format/tlog-proof.ts";
 import { ask, roleOf } from "../site/client.ts";
 import { UsageError } from "../site/arguments.ts";
 import { plain, styleFor, table } from "../site/screen.ts";
@@ -104,6 +107,15 @@ function leafJson(leaf: Leaf): object {
   };
 }
 
+/** Who cosigned a tree with this leaf; their signatures are checked by `weir audit`, against keys of one's own. */
+function witnessesText({ tlogProof }: Receipt): string {
+  if (tlogProof === undefined || tlogProof === null) return "not cosigned by both parties yet";
+  const note = parseNote(parseTlogProof(Buffer.from(tlogProof)).checkpoint);
+  const size = parseCheckpoint(note.text).size;
+  const names = note.signatures.slice(1).map(({ name }) => plain(name));
+  return `tree of ${size} entries, cosigned by ${names.join(" and ")} (--json prints the proof)`;
+}
+
 function verdictRows(info: VerdictInfo | null): string[][] {
   const verdict = info?.verdict ?? null;
   if (info === null || verdict === null) return [];
@@ -133,7 +145,8 @@ function show({ receipt, leaf, verdict }: CheckedReceipt): void {
   ];
   if (leaf !== null) {
     const place = `leaf ${receipt.leafIndex ?? "?"} of ${receipt.logSize}, ${style.green("inclusion verified here")}`;
-    rows.push(["Log", place], ["Log root", receipt.logRoot], ...leafRows(leaf));
+    rows.push(["Log", place], ["Log root", receipt.logRoot], ["Witnesses", witnessesText(receipt)]);
+    rows.push(...leafRows(leaf));
   }
   print(table([...rows, ...verdictRows(verdict)]));
 }

@@ -12,34 +12,44 @@ import { commonHelp, print, printJson, runSiteCommand } from "./common.ts";
 
 const help = `Usage: weir release GATEWAY [OPTIONS]
 
-Signs an order with the operator's key that ends the present halt of a gateway, or where it is not
-halted its quarantine, or its raised epsilon. A halted gateway then powers its server up from nothing, and
-the evidence against it begins again. The order names that one order and cannot be used again.
+Signs an order with the operator's key that ends the oldest halt of a gateway, or where it is not
+halted its quarantine, or its raised epsilon. A gateway without any halt left then powers its server up from
+nothing, and the evidence against it begins again. The order names that one order and cannot be used again.
+Where several halts stand, each is released by itself: power stays off until none does.
 
   --reason TEXT   why, for the record
 ${commonHelp}`;
 
-/** The hardest order a gateway stands under. Throws InvalidError when there is none. */
-async function haltOf(site: Site, gateway: string): Promise<{ digest: string; reason: string }> {
+interface Standing {
+  readonly digest: string;
+  readonly reason: string;
+  /** Halts that stand besides this one. */
+  readonly others: number;
+}
+
+/** The hardest order a gateway stands under, of several halts the oldest. Throws InvalidError when there is none. */
+async function haltOf(site: Site, gateway: string): Promise<Standing> {
   const status = await askStatus(site, roleOf(site, "gateway", gateway));
   if (status.role === "gateway") {
     const { halted, quarantine, sampling } = status;
     const standing = halted ?? quarantine ?? null;
-    if (standing !== null) return { digest: standing.digest, reason: standing.reason };
+    const others = (halted?.standing ?? 1) - 1;
+    if (standing !== null) return { digest: standing.digest, reason: standing.reason, others };
     if (sampling !== undefined && sampling.order !== "") {
-      return { digest: sampling.order, reason: "more of its pairs were recomputed, by order" };
+      const reason = "more of its pairs were recomputed, by order";
+      return { digest: sampling.order, reason, others: 0 };
     }
   }
   const what = `gateway ${gateway} is not halted, nor held otherwise`;
   throw new InvalidError("release.not-halted", what);
 }
 
-/** Ends the present halt of `gateway`. Returns what it answered, and the halt that it ended. */
+/** Ends the oldest halt of `gateway`. Returns what it answered, and the halt that it ended. */
 export async function releaseGateway(
   site: Site,
   gateway: string,
   reason: string,
-): Promise<{ answer: string; halt: { digest: string; reason: string } }> {
+): Promise<{ answer: string; halt: Standing }> {
   const halt = await haltOf(site, gateway);
   const order = sealOrder(
     {
@@ -72,7 +82,10 @@ export function runRelease(argv: string[]): Promise<number> {
       const { answer, halt } = await releaseGateway(site, gateway, reason);
       if (args.flag("json")) printJson({ gateway, halt, answer });
       else if (answer === "obeyed") {
-        print(`${gateway} released. What stood: ${plain(halt.reason)}\n`);
+        const { reason: stood, others } = halt;
+        const more =
+          others > 0 ? `Still halted: ${others} more stand, each to be released by itself.\n` : "";
+        print(`${gateway} released. What stood: ${plain(stood)}\n${more}`);
       }
       if (answer === "obeyed") return 0;
       throw new UnavailableError(

@@ -4,6 +4,7 @@ import {
   anyOf,
   catchOf,
   evidenceOf,
+  isDoubtful,
   oneForAny,
   recomputation,
   solveBeta,
@@ -37,6 +38,12 @@ export interface Answer {
   readonly days: Spread;
   /** P(one server is caught within the asked time). */
   readonly within: number;
+  /** Which of these rest on a chance too small to be believed: they come earlier (coverage.ts). */
+  readonly doubtful: {
+    readonly within: boolean;
+    readonly firstDaysMedian: boolean;
+    readonly firstDaysP999: boolean;
+  };
   /** Tokens that a server forges before it is caught, on average. */
   readonly meanForgedTokens: number;
   readonly campaign: {
@@ -64,7 +71,7 @@ export interface Simulated {
   readonly name: string;
   readonly runs: number;
   readonly seed: number;
-  /** Formula and simulation with its 95% interval. */
+  /** Formula and simulation with its 95% interval; none for a server that is never caught. */
   readonly rows: readonly {
     readonly what: string;
     readonly formula: number;
@@ -101,8 +108,17 @@ function answerOf(question: Question, { name, detection }: Case): Answer {
   };
   const inDays = (count: number): number => count / pairsPerDay;
   const within = found.within(withinDays * pairsPerDay);
+  const doubtful = (count: number, chance: number): boolean =>
+    isDoubtful(traffic, detection, count, chance);
+  const [median, most] = [oneForAny(0.5, cheating), oneForAny(0.999, cheating)];
+  const [first, nearlySure] = [found.quantile(median), found.quantile(most)];
   return {
     ...{ name, pairs, within },
+    doubtful: {
+      within: doubtful(withinDays * pairsPerDay, within),
+      firstDaysMedian: doubtful(first, median),
+      firstDaysP999: doubtful(nearlySure, most),
+    },
     threshold: evidence?.threshold ?? null,
     stake: evidence?.stake ?? null,
     meanAuditedForged: found.meanAudited,
@@ -116,8 +132,8 @@ function answerOf(question: Question, { name, detection }: Case): Answer {
     campaign: {
       anyWithin: anyOf(within, cheating),
       allWithin: allOf(within, cheating),
-      firstDaysMedian: inDays(found.quantile(oneForAny(0.5, cheating))),
-      firstDaysP999: inDays(found.quantile(oneForAny(0.999, cheating))),
+      firstDaysMedian: inDays(first),
+      firstDaysP999: inDays(nearlySure),
       allDaysP999: inDays(found.quantile(0.999 ** (1 / cheating))),
     },
   };
@@ -153,6 +169,8 @@ function simulatedOf(
 ): Simulated {
   const { traffic, withinDays } = question;
   const found = catchOf(traffic, detection);
+  // One that is never caught would be played for ever.
+  if (found.meanPairs === Infinity) return { name, runs, seed, rows: [] };
   const played = simulateCoverage(traffic, detection, runs, seed);
   const pairs = withinDays * traffic.pairsPerDay;
   const quantile = (what: string, chance: number): Simulated["rows"][number] => ({

@@ -34,8 +34,8 @@ const height = 250;
 const inner = width - left - right;
 
 /** Colours that stay apart for colour-blind people (Okabe, Ito), with dashes as a second sign. */
-const light = ["#0072b2", "#c04d00", "#007a5a", "#a8487e"] as const;
-const dark = ["#56b4e9", "#f0803c", "#2fc79b", "#e28fbc"] as const;
+const light = ["#0072b2", "#c04d00", "#007a5a", "#a8487e", "#7a6200", "#5a5a5a"] as const;
+const dark = ["#56b4e9", "#f0803c", "#2fc79b", "#e28fbc", "#d9b43a", "#b4b4b4"] as const;
 
 /** Plain rules rather than CSS variables: programs other than browsers read SVG too. */
 const rules = (ink: string, faint: string, page: string, colours: readonly string[]): string =>
@@ -51,7 +51,7 @@ const style = `
   .mark { stroke-width: 1.5; stroke-dasharray: 2 3; }
   .curve { fill: none; stroke-width: 2.2; stroke-linejoin: round; }
 `;
-const dashes = ["none", "9 4", "2 4", "12 4 2 4"] as const;
+const dashes = ["none", "9 4", "2 4", "12 4 2 4", "5 2", "16 5"] as const;
 
 const escape = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -196,7 +196,7 @@ function curvesOf({ x, y, top, curves }: Panel, legend: number): string {
   const bottom = top + height;
   return curves
     .map(({ name, points }, i) => {
-      const look = `class="curve c${i % 4}" stroke-dasharray="${dashes[i % 4] ?? "none"}"`;
+      const look = `class="curve c${i % light.length}" stroke-dasharray="${dashes[i % dashes.length] ?? "none"}"`;
       const path = points
         .map(([px, py]) => [left + inner * x.place(px), bottom - height * y.place(py)] as const)
         .map(([px, py], at) => `${at === 0 ? "M" : "L"}${round(px)} ${round(py)}`)

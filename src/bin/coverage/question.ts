@@ -1,12 +1,18 @@
 /** What `weir coverage` is asked: its options, read and checked. */
+import { betting } from "../../verification/detectors/index.ts";
+import { gumbelPhilox } from "../../verification/laws/gumbel-philox.ts";
+import { emptyEvidence } from "../../verification/sequential.ts";
 import {
   fleetThreshold,
-  honestMismatch,
   measuredClasses,
+  measuredHonest,
   type Detection,
   type Traffic,
 } from "../../verification/coverage.ts";
 import { parseArguments, UsageError, type Arguments } from "../site/arguments.ts";
+
+/** Of Weir's own noise law: betting() in verification/detectors/index.ts. */
+const componentsDefault = betting(gumbelPhilox).length;
 
 export const coverageHelp = `Usage: weir coverage [OPTIONS]
 
@@ -24,14 +30,17 @@ Traffic:
 
 What an audited forged pair shows; without any of these, every measured class:
   --class NAME         ${measuredClasses.map(({ name }) => name).join(", ")}
-  --mismatch M         share of forged tokens that differ from the recomputation
+  --mismatch M         share of forged tokens that are off by more than rounding
+    --hard H             and chance that a forged token is proof by itself (default 0)
   --power W            caught by itself with probability W
   --drift D            D nats of evidence on average
     --variance S         and variance S (default 0)
     --honest-cost H      an audited honest pair takes H nats back (default 0)
-  --honest-mismatch M  share of honest tokens that differ (default ${honestMismatch})
+  --honest-mismatch M  share of honest tokens that are off (default ${measuredHonest.mismatch})
+  --null-mean M        what the calibration profile allows them (default ${measuredHonest.nullMean})
   --alpha A            chance of any false alarm in the fleet; threshold ln(2 K / A) (default 0.01)
-  --components N       e-processes that are averaged: ln N more (default 32)
+  --components N       detectors that share the capital, an eighth being kept: ln(8 N / 7) more
+                       (default ${componentsDefault})
 
 Questions:
   --within T           time to judge by: 90s, 30m, 12h, 1d, 2w, 1y (default 1d)
@@ -89,6 +98,7 @@ const options = {
   ...{ epsilon: text, beta: text, servers: text, cheating: text, "pairs-per-day": text },
   ...{ "tokens-per-pair": text, "recompute-cost": text, class: text, mismatch: text, power: text },
   ...{ drift: text, variance: text, "honest-cost": text, "honest-mismatch": text, alpha: text },
+  ...{ hard: text, "null-mean": text },
   ...{ components: text, within: text, confidence: text, solve: text, simulate: text, seed: text },
   ...{ plot: text, rfd018: flag, json: flag, help: { ...flag, short: "h" } },
 };
@@ -119,13 +129,24 @@ function duration(given: string): number {
   );
 }
 
-function mismatchCase(name: string, forged: number, honest: number, threshold: number): Case {
+/** Nats that one of `count` detectors has to win more because they share the capital. */
+function capitalCost(count: number): number {
+  const shapes = Array.from({ length: count }, (_, i) => ({
+    ...{ id: String(i), kind: "bounded" as const, alternatives: 1 },
+  }));
+  return -Math.log(emptyEvidence(shapes).detectors[0]?.share ?? 1);
+}
+
+type Mismatch = Extract<Detection, { kind: "mismatch" }>;
+
+function mismatchCase(name: string, detection: Mismatch): Case {
+  const { forged, honest } = detection;
   if (forged <= honest) {
     throw new UsageError(
       `--honest-mismatch ${honest} must be below the forged share ${forged} of ${name}: nothing tells them apart`,
     );
   }
-  return { name, detection: { kind: "mismatch", forged, honest, threshold } };
+  return { name, detection };
 }
 
 function driftCase(args: Arguments, threshold: number): Case {
@@ -138,15 +159,21 @@ function driftCase(args: Arguments, threshold: number): Case {
   };
 }
 
+const companions = [
+  ["variance", "drift"],
+  ["honest-cost", "drift"],
+  ["hard", "mismatch"],
+] as const;
+
 /** One case for the kind of detection that was named, or every measured class. */
 function casesOf(args: Arguments, threshold: number): Case[] {
   const kinds = ["class", "mismatch", "power", "drift"].filter((k) => args.text(k) !== undefined);
   if (kinds.length > 1) {
     throw new UsageError(`--${kinds[0] ?? ""} and --${kinds[1] ?? ""} exclude each other`);
   }
-  for (const name of ["variance", "honest-cost"]) {
-    if (args.text(name) !== undefined && kinds[0] !== "drift") {
-      throw new UsageError(`--${name} goes with --drift`);
+  for (const [name, kind] of companions) {
+    if (args.text(name) !== undefined && kinds[0] !== kind) {
+      throw new UsageError(`--${name} goes with --${kind}`);
     }
   }
   if (kinds[0] === "power") {
@@ -154,10 +181,16 @@ function casesOf(args: Arguments, threshold: number): Case[] {
     return [{ name: `power ${power}`, detection: { kind: "power", power } }];
   }
   if (kinds[0] === "drift") return [driftCase(args, threshold)];
-  const honest = share(args, "honest-mismatch", honestMismatch);
+  const common = {
+    kind: "mismatch" as const,
+    honest: share(args, "honest-mismatch", measuredHonest.mismatch),
+    nullMean: share(args, "null-mean", measuredHonest.nullMean),
+    threshold,
+  };
   if (kinds[0] === "mismatch") {
     const forged = share(args, "mismatch", NaN);
-    return [mismatchCase(`mismatch ${forged}`, forged, honest, threshold)];
+    const hard = args.number("hard", 0, 0.999999) ?? 0;
+    return [mismatchCase(`mismatch ${forged}`, { ...common, forged, hard })];
   }
   const wanted = args.text("class");
   const classes = measuredClasses.filter(({ name }) => wanted === undefined || name === wanted);
@@ -165,7 +198,9 @@ function casesOf(args: Arguments, threshold: number): Case[] {
     const known = measuredClasses.map(({ name }) => name).join(", ");
     throw new UsageError(`--class must be one of ${known}, not "${wanted ?? ""}"`);
   }
-  return classes.map(({ name, mismatch }) => mismatchCase(name, mismatch, honest, threshold));
+  return classes.map(({ name, mismatch, hard }) =>
+    mismatchCase(name, { ...common, forged: mismatch, hard }),
+  );
 }
 
 /** A share strictly between 0 and 1. */
@@ -195,7 +230,7 @@ export function readRequest(argv: readonly string[]): Request {
   const args = parseArguments(argv, options);
   const servers = whole(args, "servers", 1, 1e9, 250_000);
   const alpha = share(args, "alpha", 0.01);
-  const components = whole(args, "components", 1, 1e6, 32);
+  const components = whole(args, "components", 1, 1e6, componentsDefault);
   const cheating = whole(args, "cheating", 1, 1e9, Math.min(100, servers));
   if (cheating > servers)
     throw new UsageError(`--cheating ${cheating} exceeds --servers ${servers}`);
@@ -203,7 +238,7 @@ export function readRequest(argv: readonly string[]): Request {
   if (solve !== null && args.text(solve) !== undefined) {
     throw new UsageError(`--${solve} is what --solve ${solve} works out: leave it away`);
   }
-  const threshold = fleetThreshold(servers, alpha) + Math.log(components);
+  const threshold = fleetThreshold(servers, alpha) + capitalCost(components);
   const question: Question = {
     traffic: {
       epsilon: above(args, "epsilon", 0, 1, 1e-4),

@@ -54,16 +54,23 @@ function heading(question: Question): string {
     one === undefined || one.kind === "power"
       ? "Each audited forged pair is judged by itself."
       : `Alarm when a server's log e-value reaches ${amount(one.threshold)} nats: ` +
-        `ln(2 x servers / alpha), alpha ${amount(alpha)}, + ln ${components}.`;
+        `ln(2 x servers / alpha), alpha ${amount(alpha)}, + ln(8 x ${components} / 7).`;
   return (
     `${amount(servers)} servers, each ${amount(pairsPerDay)} pairs a day of ${amount(tokensPerPair)} tokens.` +
     `${epsilonText}${betaText}${solve === null ? ` ${amount(cheating)} servers cheat.` : ""}\n${rule}\n`
   );
 }
 
+/** What the mark says. */
+const doubtfulText =
+  "  ~ rests on a chance below 1%, where the formula errs to the late side: luck comes earlier.\n" +
+  "    --simulate plays servers one by one\n";
+
+const marked = (text: string, doubt: boolean): string => (doubt ? `~${text}` : text);
+
 function answerTables({ question, answers, recomputation }: Coverage): string {
   const within = time(question.withinDays);
-  const one = answers.map(({ name, meanAuditedForged, pairs, days, within: caught }) => [
+  const one = answers.map(({ name, meanAuditedForged, pairs, days, ...answer }) => [
     name,
     amount(meanAuditedForged),
     amount(pairs.mean),
@@ -71,18 +78,19 @@ function answerTables({ question, answers, recomputation }: Coverage): string {
     time(days.median),
     time(days.p90),
     time(days.p999),
-    chance(caught),
+    marked(chance(answer.within), answer.doubtful.within),
   ]);
-  const campaign = answers.map(({ name, campaign: c, meanForgedTokens }) => [
+  const campaign = answers.map(({ name, campaign: c, meanForgedTokens, doubtful }) => [
     name,
-    time(c.firstDaysMedian),
-    time(c.firstDaysP999),
+    marked(time(c.firstDaysMedian), doubtful.firstDaysMedian),
+    marked(time(c.firstDaysP999), doubtful.firstDaysP999),
     time(c.allDaysP999),
-    chance(c.anyWithin),
+    marked(chance(c.anyWithin), doubtful.within),
     chance(c.allWithin),
     amount(meanForgedTokens),
   ]);
   const { share, recomputers, auditsPerDay, falseAlarmPerPair } = recomputation;
+  const doubts = [...one, ...campaign].flat().some((cell) => cell.startsWith("~"));
   return (
     `\nOne server, time since it began to cheat:\n${table([
       ["", "audited*", "pairs", "mean", "median", "90%", "99.9%", `within ${within}`],
@@ -100,6 +108,7 @@ function answerTables({ question, answers, recomputation }: Coverage): string {
       ],
       ...campaign,
     ])}  * forged by each server before it is caught, on average\n` +
+    (doubts ? doubtfulText : "") +
     `\nRecomputation: ${percent(share)} of the fleet's compute, ${amount(recomputers)} ` +
     `${recomputers === 1 ? "server" : "servers"} at full load, ${amount(auditsPerDay)} audits a day.\n` +
     `Judged one by one, a pair may raise a false alarm with probability ${amount(falseAlarmPerPair)} ` +
@@ -135,8 +144,9 @@ function solvedTable({ question, solved }: Coverage): string {
 
 function simulatedTable(list: readonly Simulated[]): string {
   const [first] = list;
-  const rows = list.flatMap(({ name, rows: found }) =>
-    found.map(({ what, formula, simulation }, i) => {
+  const rows = list.flatMap(({ name, rows: found }) => {
+    if (found.length === 0) return [[name, "never caught: not played", "", "", ""]];
+    return found.map(({ what, formula, simulation }, i) => {
       const show = what === "caught in time" ? chance : amount;
       const { value, low, high } = simulation;
       return [
@@ -146,8 +156,8 @@ function simulatedTable(list: readonly Simulated[]): string {
         show(value),
         `${show(low)} to ${show(high)}`,
       ];
-    }),
-  );
+    });
+  });
   return (
     `\nSimulation, ${amount(first?.runs ?? 0)} servers played (seed ${first?.seed ?? 0}):\n` +
     table([["", "", "formula", "simulation", "95% interval"], ...rows])

@@ -11,6 +11,7 @@ import { UnavailableError } from "../../base/assert.ts";
 import { secretKey } from "../../base/hash.ts";
 import { randomBytes } from "../../base/random.ts";
 import type { Logger } from "../../base/report.ts";
+import type { CarrierCounts } from "../../format/carriers.ts";
 import { frameType, type Frame } from "../../format/link.ts";
 import { encodeInput } from "../../format/pair.ts";
 import {
@@ -27,7 +28,7 @@ import { Sampler } from "../../gateway/sample.ts";
 import { PairPath } from "../../gateway/serve.ts";
 import type { OutboxItem } from "../../gateway/store.port.ts";
 import { Tagger } from "../../gateway/tag.ts";
-import { tickMs, type Ask, type Left, type LeftPart } from "./left.ts";
+import type { Ask, Left, LeftPart } from "./left.ts";
 import { memoryStore } from "./memory-store.ts";
 
 /** As a site has them. */
@@ -42,12 +43,20 @@ export interface LabServerOptions {
   readonly entry: WhitelistEntry;
   readonly weights: Buffer;
   readonly epsilon: number;
+  /** How its gateway shapes releases. */
+  readonly shaping: Shaping;
   readonly agent: AgentProgram;
   readonly logger: Logger;
   /** A pair was kept by its coin. */
   readonly onKept: (item: OutboxItem) => void;
   /** Kept pairs without a verdict. */
   readonly waiting: () => number;
+}
+
+/** See PairPathOptions. */
+export interface Shaping {
+  readonly tickMs: number;
+  readonly wholeReplies: boolean;
 }
 
 /** What the gateway said of its server. */
@@ -105,7 +114,7 @@ export class LabServer {
       sampler: this.#sampler,
       clock: systemClock,
       logger: options.logger,
-      ...{ tickMs, pairDeadlineMs },
+      ...{ ...options.shaping, pairDeadlineMs },
       onMisbehaviour: (why) => {
         this.conduct.misbehaved = why;
         this.#cut("server-misbehaved");
@@ -125,6 +134,11 @@ export class LabServer {
       const accepting = this.#server === null ? "not-serving" : "yes";
       this.#path.onInput(this.#router, frame, accepting);
     });
+  }
+
+  /** What left beside the tokens, as the gateway counted it. */
+  get carriers(): CarrierCounts {
+    return this.#path.carriers;
   }
 
   get tokens(): number {

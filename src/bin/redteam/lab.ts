@@ -18,8 +18,8 @@ import { Engines } from "../../recomputer/engines.ts";
 import type { Engine } from "../../server/engine.port.ts";
 import { labAgent, type LabAgent } from "./lab-host.ts";
 import { LabJudge } from "./lab-judge.ts";
-import { LabServer } from "./lab-server.ts";
-import { besideTokens, observed, type Left } from "./left.ts";
+import { LabServer, type Shaping } from "./lab-server.ts";
+import { besideOf, observed, tickMs, type Left } from "./left.ts";
 import type { RedteamModel } from "./model.ts";
 import { traffic, type TrafficKind } from "./traffic.ts";
 import {
@@ -40,6 +40,8 @@ export interface LabTrialOptions {
   /** Tokens of the owned server after which it has escaped. */
   readonly budget: number;
   readonly traffic: TrafficKind;
+  /** As a site has it unless given. */
+  readonly shaping?: Partial<Shaping>;
   /** Told after each pair: tokens served and the log e-value. */
   readonly onProgress: (tokens: number, logE: number) => void;
   readonly stopped: () => boolean;
@@ -126,6 +128,7 @@ export class Lab {
     const agent = labAgent(parts, options.seed);
     const server: LabServer = new LabServer({
       ...{ name, entry, weights: this.#weights, epsilon: options.epsilon, logger },
+      shaping: { tickMs, wholeReplies: false, ...options.shaping },
       agent: agent.program,
       onKept: (item) => {
         judge.add(item);
@@ -188,6 +191,7 @@ export class Lab {
     const seconds = (performance.now() - times.startMs) / 1000;
     return {
       ...{ schema: 1, kind: "trial", attack: attack.id, expected: attack.expected, mode: "lab" },
+      ...(attack.takes === undefined ? {} : { takes: attack.takes }),
       ...{ seed, knobs: { ...attack.knobs, ...knobs }, epsilon, budget },
       threshold: this.#model.ladder.threshold,
       alarm: alarmOf(owned, times.armedMs),
@@ -196,7 +200,7 @@ export class Lab {
       curve: thinned(judge.curve),
       detectors: judge.detectors.map(({ id, logE }) => ({ id, logE: round(logE) })),
       meter: judge.meter,
-      beside: besideTokens(left),
+      beside: besideOf(owned.server.carriers),
       received: await this.#received(attack, knobs, owned, left),
       learnt: owned.agent.turncoat.report(),
       twin: twinOf(twin),

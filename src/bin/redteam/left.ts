@@ -2,10 +2,11 @@
  * What left a gateway: all that an accomplice of a server outside the datacenter can ever see of a
  * reply. Receivers of hidden messages decode from this, and from nothing else.
  */
+import { noCarriers, type CarrierCounts } from "../../format/carriers.ts";
 import type { FinishReason, Prompt, SamplingParams } from "../../format/pair.ts";
 import type { Tag } from "../../format/tag.ts";
 import type { Observed } from "../../adversary/attack.ts";
-import { endBits, releaseBits } from "../../verification/release.ts";
+import { carrierBits } from "../../verification/release.ts";
 import type { Beside } from "./trial.ts";
 
 /** One request of a client, the same for the owned server and its honest twin. */
@@ -60,16 +61,32 @@ export function observed(left: Left, seed: bigint): Observed[] {
 export const tickMs = 20;
 
 /**
- * Upper bounds on what these requests told beside their tokens. A stream may use every release tick
- * between its start and its end; of any other reply only the tick at which it left is seen.
+ * Upper bounds on what these requests told beside their tokens, as far as clients can count: at most these
+ * release ticks lay between a request and its end. Of a reply that is no stream they see its first tick
+ * (by the second of `created`) and its last.
  */
 export function besideTokens(left: readonly Left[]): Beside {
-  let [time, failures, tokens] = [0, 0, 0];
+  const counts = { ...noCarriers } as { -readonly [K in keyof CarrierCounts]: number };
   for (const one of left) {
-    const ticks = Math.ceil((one.endMs - one.sentMs) / tickMs);
-    time += one.ask.stream ? releaseBits(one.tokens, ticks) : Math.log2(ticks + 1);
-    failures += endBits(one.ask.params.maxTokens);
-    tokens += one.tokens;
+    if (one.outcome === "refused") continue;
+    const bytes = one.parts.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0);
+    counts.ticks += Math.floor((one.endMs - one.sentMs) / tickMs) + 1;
+    counts.places += one.ask.stream ? bytes + 2 : 2;
+    counts.pairs++;
+    counts.tokens += one.tokens;
+    if (one.outcome === "failed") {
+      counts.failed++;
+      counts.failedBytes += bytes;
+    } else {
+      counts.ended++;
+      counts.endedTokens += one.tokens;
+    }
   }
-  return { time, failures, tokens };
+  return besideOf(counts);
+}
+
+/** The same from what a gateway counted (verification/release.ts). */
+export function besideOf(counts: CarrierCounts): Beside {
+  const { release, failures, ends } = carrierBits(counts);
+  return { time: release, failures: failures + ends, tokens: counts.tokens };
 }

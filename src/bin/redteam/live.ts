@@ -125,6 +125,7 @@ export class Live {
     const evidence = site.evidence(ownedName);
     return {
       ...{ schema: 1, kind: "trial", attack: attack.id, expected: attack.expected, mode: "live" },
+      ...(attack.takes === undefined ? {} : { takes: attack.takes }),
       ...{ seed, knobs: { ...attack.knobs, ...knobs }, epsilon, budget },
       threshold: this.#model.ladder.threshold,
       alarm: alarmOf(site, watched),

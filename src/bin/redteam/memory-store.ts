@@ -3,6 +3,7 @@
  * order of events is the pair path's own (gateway/serve.ts); no disk, no encryption, no proofs.
  */
 import { BugError } from "../../base/assert.ts";
+import { emptyRoot } from "../../base/merkle.ts";
 import type { GatewayStore, LeafLog, Outbox, OutboxItem, Ring } from "../../gateway/store.port.ts";
 
 const unused = (what: string): never => {
@@ -42,12 +43,19 @@ function memoryLog(): LeafLog {
     get size() {
       return size;
     },
+    get pairs() {
+      return size;
+    },
+    marks: [],
     append: () => size++,
     commit: () => Promise.resolve(),
     root: () => unused("tree"),
     find: () => null,
     read: () => unused("log to read"),
+    durable: { size: 0n, root: emptyRoot },
+    rootAt: () => unused("tree"),
     prove: () => unused("proofs"),
+    entries: () => unused("log to read"),
     close: () => Promise.resolve(),
   };
 }

@@ -61,6 +61,7 @@ export async function readModel(options: ModelOptions): Promise<RedteamModel> {
     tokenizerDigest: found.tokenizerDigest,
     templateDigest: found.templateDigest,
     engine: found.engine,
+    engineBuild: found.engineBuild,
     noiseLaw,
     generation: {
       ...{ temperatureMax: 2, topPMin: 0.05, topKMax },

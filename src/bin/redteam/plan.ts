@@ -22,6 +22,8 @@ reports which of them nothing stopped. Exits 0 when the run completed, whatever 
   --epsilon E         share of pairs that are recomputed (default 1)
   --knob NAME=VALUE   sets a knob of the attacks (may be repeated; --list shows them)
   --traffic KIND      mixed, or plain: temperature 1, 64 tokens (default mixed)
+  --tick-ms N         of the lab: release tick of the gateways (default 20)
+  --whole-replies     of the lab: gateways let nothing of a reply out before all of it is there
   --model FILE.gguf   model to serve (default: the one that comes with Weir)
   --profile FILE      its calibration profile (default: MODEL.profile.json beside it)
   --policy FILE       alarm policy (default: that of spec/policy.md)
@@ -42,6 +44,8 @@ export interface Plan {
   readonly epsilon: number;
   readonly knobs: Knobs;
   readonly traffic: TrafficKind;
+  readonly tickMs: number;
+  readonly wholeReplies: boolean;
   readonly model: string;
   readonly profile: string | undefined;
   readonly policy: string | undefined;
@@ -60,6 +64,7 @@ const flag = { type: "boolean" } as const;
 const options = {
   ...{ attacks: text, seeds: text, seed: text, tokens: text, epsilon: text, traffic: text },
   ...{ model: text, profile: text, policy: text, sandbox: text, out: text, resume: text },
+  ...{ "tick-ms": text, "whole-replies": flag },
   ...{ list: flag, live: flag, lab: flag, expect: flag, json: flag },
   knob: { type: "string", multiple: true },
   help: { type: "boolean", short: "h" },
@@ -123,6 +128,13 @@ function choice<T extends string>(
   throw new UsageError(`--${name} must be one of ${allowed.join(", ")}, not "${given}"`);
 }
 
+/** How the lab's gateways shape releases; a live site's are as they are. */
+function shapingOf(args: Arguments, mode: Plan["mode"]): Pick<Plan, "tickMs" | "wholeReplies"> {
+  const given = args.text("tick-ms") !== undefined || args.flag("whole-replies");
+  if (given && mode === "live") throw new UsageError("--tick-ms and --whole-replies need --lab");
+  return { tickMs: whole(args, "tick-ms", 1, 1000, 20), wholeReplies: args.flag("whole-replies") };
+}
+
 /** Reads the options; null where help was asked for. Throws UsageError. */
 export function readPlan(argv: readonly string[]): Plan | null {
   const args = parseArguments(argv, options);
@@ -142,6 +154,7 @@ export function readPlan(argv: readonly string[]): Plan | null {
     epsilon: args.number("epsilon", 0.0001, 1) ?? 1,
     knobs: readKnobs(args.list("knob"), chosen),
     traffic: choice(args, "traffic", ["mixed", "plain"], "mixed"),
+    ...shapingOf(args, mode),
     model: resolve(args.text("model") ?? join(homeFolder, "models/weir-demo.gguf")),
     ...{ profile: args.text("profile"), policy: args.text("policy") },
     sandbox: choice(args, "sandbox", ["auto", "bubblewrap", "unshare", "off"], "auto"),

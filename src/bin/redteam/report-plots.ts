@@ -119,7 +119,7 @@ export function delaysPlot(rows: readonly Row[]): string {
   return picture(box, about, axis + never + body.join(""));
 }
 
-/** Bits per token that receivers decoded, beside the meter's bound for the same tokens. */
+/** Bits per token that receivers decoded, beside the bound on what carried them. */
 export function bitsPlot(rows: readonly AttackSummary[]): string {
   const values = rows.flatMap(({ bits }) => [bits.decodedPerToken ?? 0, bits.boundPerToken ?? 0]);
   const range = axisRange(
@@ -144,7 +144,7 @@ export function bitsPlot(rows: readonly AttackSummary[]): string {
     return name + rule + limit + dot(x(decoded), y, 4.5, "decoded", title);
   });
   const about =
-    "Bits per token that receivers decoded, and the capacity meter's bound; the table gives the same figures.";
+    "Bits per token that receivers decoded, and the bound on their carrier; the table gives the same figures.";
   const axis = bottomAxis(box, x, decades(...range), "bits per token (logarithmic)");
   return picture(box, about, axis + body.join(""));
 }

@@ -62,7 +62,7 @@ function bitsTerms({ bits }: AttackSummary): string {
       ? ""
       : term(
           "bound",
-          `${figure(bits.boundPerToken)} bits per token, ${maybe(bits.bound)} bits over ${figure(bits.tokensLeft)} tokens that had left`,
+          `${figure(bits.boundPerToken)} bits per token by the ${bits.boundBy}, ${maybe(bits.bound)} bits over ${figure(bits.tokensLeft)} tokens that had left; meter and release counts together ${maybe(bits.allPerToken)} per token`,
         );
   if (bits.decoded === null) return bound;
   const above = bits.aboveBound ? ' <span class="free">above the bound</span>' : "";
@@ -72,7 +72,7 @@ function bitsTerms({ bits }: AttackSummary): string {
       ? ""
       : term(
           "carried by",
-          `${bits.carrier}, not tokens: the bound is on when text leaves and where replies end, not the meter's`,
+          `${bits.carrier}, not tokens: the bound that applies is that of the gateway's counts of release ticks, failures and ends, not the meter's`,
         );
   return term("decoded", decoded) + beside + bound;
 }
@@ -154,7 +154,7 @@ export function reportHtml(report: Report, trials: readonly Trial[]): string {
   const bits =
     stego.length === 0
       ? ""
-      : `<h2>Hidden messages</h2><figure class="rows">${bitsPlot(stego)}<figcaption>Dot: bits per token that a receiver decoded from what left. Bar: what the capacity meter says that the same tokens may have carried at most; there is none where time or failures carry the message, of which the meter knows nothing.</figcaption></figure>`;
+      : `<h2>Hidden messages</h2><figure class="rows">${bitsPlot(stego)}<figcaption>Dot: bits per token that a receiver decoded from what left. Bar: what its carrier may have carried at most: by the capacity meter where tokens carry it, by the gateway's counts of what left beside them where time or failures do.</figcaption></figure>`;
   const groups = attackGroups.map((group) => {
     const mine = rows.filter(({ summary }) => summary.group === group);
     if (mine.length === 0) return "";

@@ -89,3 +89,20 @@ test("trial: long curves -> thinned, first and last point kept", () => {
   assert.equal(thin[0]?.[0], 0);
   assert.equal(thin.at(-1)?.[0], 999);
 });
+
+test("summary: a message in pauses -> held against the release counts, one in tokens against the meter", () => {
+  const received = { ...nothingReceived, wrong: 0, information: 1000, recovered: true };
+  const stego = { alarm: null, expected: "not caught", received } as const;
+  const [inTokens] = summarise(attacks, [trialOf({ ...stego, attack: "stego-near-ties" })]);
+  const [inPauses] = summarise(attacks, [trialOf({ ...stego, attack: "stego-timing" })]);
+  assert.deepEqual([inTokens?.bits.boundBy, inTokens?.bits.boundPerToken], ["capacity meter", 0.5]);
+  assert.equal(inPauses?.bits.boundBy, "release counts");
+  assert.equal(inPauses.bits.boundPerToken, 200 / 150);
+  assert.equal(inPauses.bits.allPerToken, 0.5 + 220 / 150);
+});
+
+test("trial: evidence that takes longer than the budget -> as expected; with the budget, not", () => {
+  const slow = { attack: "kv-q8_0", expected: "evidence", alarm: null, takes: 22_000 } as const;
+  assert.ok(asExpected(trialOf({ ...slow, budget: 10_000 })));
+  assert.ok(!asExpected(trialOf({ ...slow, budget: 30_000 })));
+});

@@ -41,9 +41,15 @@ export interface AttackSummary {
 export interface Bits {
   /** Tokens that had left when the alarm fell, or when the budget was spent. */
   readonly tokensLeft: number;
-  /** The meter's bound on what those tokens carried: an upper bound, whoever sent anything or not. */
+  /**
+   * The bound on the carrier: an upper bound on what left, whoever sent anything or not. Of `tokens` the
+   * capacity meter's, of the others that on what leaves beside them.
+   */
   readonly bound: number | null;
   readonly boundPerToken: number | null;
+  readonly boundBy: "capacity meter" | "release counts";
+  /** Meter and release counts together: no receiver of anything that left can have more. */
+  readonly allPerToken: number | null;
   /** Steganography: what the receiver really decoded. */
   readonly decoded: number | null;
   readonly decodedPerToken: number | null;
@@ -91,6 +97,13 @@ function bitsOf(trials: readonly Trial[], carrier: Bits["carrier"]): Bits {
     tokensLeft: mean(trials.map(left)) ?? 0,
     bound: mean(bounded.map((trial) => trial.perToken * left(trial))),
     boundPerToken: mean(bounded.map(({ perToken }) => perToken)),
+    boundBy: carrier === "tokens" ? "capacity meter" : "release counts",
+    allPerToken: mean(
+      trials.flatMap((trial) => {
+        const meter = boundOf(trial, "tokens");
+        return meter === null ? [] : [meter + besidePerToken(trial)];
+      }),
+    ),
     decoded: mean(received.map(({ information }) => information)),
     decodedPerToken: mean(
       received.map(({ information, tokens }) => information / Math.max(1, tokens)),
@@ -106,6 +119,11 @@ function bitsOf(trials: readonly Trial[], carrier: Bits["carrier"]): Bits {
         one !== null && one.information / Math.max(1, one.tokens) > perToken,
     ),
   };
+}
+
+/** Bits per token that may have left beside the tokens, by all carriers. */
+function besidePerToken({ beside }: Trial): number {
+  return (beside.time + beside.failures) / Math.max(1, beside.tokens);
 }
 
 /** Bits per token that a carrier may have carried: the meter's, or what left beside the tokens. */

@@ -86,6 +86,8 @@ export interface Trial {
   readonly kind: "trial";
   readonly attack: string;
   readonly expected: Expected;
+  /** Tokens that its author says it takes; absent where any budget ought to do. */
+  readonly takes?: number;
   readonly mode: "live" | "lab";
   readonly seed: number;
   readonly knobs: Readonly<Record<string, number>>;
@@ -162,12 +164,13 @@ export function layerOf(trial: Trial): Layer {
 
 /**
  * Whether what happened is what the attack's file says would happen. A hard finding where evidence
- * was expected is no disappointment, nor is the capacity meter.
+ * was expected is no disappointment, nor is the capacity meter, nor the end of a trial that was too short.
  */
 export function asExpected(trial: Trial): boolean {
   const layer = layerOf(trial);
   if (trial.expected === "not caught") return layer === "none";
   if (trial.expected !== "evidence") return layer === trial.expected;
+  if (layer === "none" && trial.budget < (trial.takes ?? 0)) return true;
   return layer === "evidence" || layer === "hard finding" || layer === "capacity meter";
 }
 

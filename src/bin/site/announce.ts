@@ -1,6 +1,14 @@
 /** What `weir up` says: to people on a terminal, or as one JSON object per line with --json. */
 import type { Alarm, GatewayStatus } from "../../format/status.ts";
-import { alarmLine, isolationBanner, isolationText, paintState, serverState } from "./site-view.ts";
+import {
+  alarmLine,
+  isolationBanner,
+  isolationText,
+  paintState,
+  serverState,
+  trustText,
+} from "./site-view.ts";
+import type { SiteTrust } from "./trust.ts";
 import { styleFor, table } from "./screen.ts";
 
 export interface UpSummary {
@@ -8,7 +16,7 @@ export interface UpSummary {
   readonly page: string;
   readonly modelId: string;
   readonly epsilon: number;
-  readonly whitelistVersion: number;
+  readonly trust: SiteTrust;
   readonly servers: readonly { readonly name: string; readonly status: GatewayStatus | null }[];
   readonly simulated: readonly string[];
   readonly curl: string;
@@ -110,7 +118,7 @@ function summaryText(summary: UpSummary, style: ReturnType<typeof styleFor>): st
   const facts = [
     ["Endpoint", style.bold(summary.endpoint)],
     ["Status page", style.bold(summary.page)],
-    ["Model", `${summary.modelId} (whitelist version ${summary.whitelistVersion})`],
+    ["Model", `${summary.modelId} (${trustText(summary.trust)})`],
     ["Recomputed", `${share} of all pairs, chosen after each is logged`],
   ];
   const others = ["status", "logs", "stop"]

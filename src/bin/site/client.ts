@@ -8,7 +8,7 @@ import type { Site, SiteRole } from "./site-file.ts";
 
 /** Connects to a role as `operator/operator`. Throws UnavailableError `tls.dial`. */
 export function dialRole(keys: string, role: SiteRole, timeoutMs = 5000): Promise<Wire> {
-  if (role.port === null || role.role === "page") {
+  if (role.port === null || role.role === "page" || role.role === "witness") {
     throw new UnavailableError("site.role", `${role.key} is not listening`, "none");
   }
   return dialTls({

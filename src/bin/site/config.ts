@@ -28,8 +28,15 @@ export interface ConfigFields {
   parallel?: number;
   memoryMiB?: number;
   tickMs?: number;
+  wholeReplies?: boolean;
   ringMiB?: number;
   outboxPairs?: number;
+  witnesses?: boolean;
+  logBacklog?: number;
+  logPort?: number;
+  roundSeconds?: number;
+  roundPairs?: number;
+  eraseMiB?: number;
   flickerSeconds?: number;
   flickerPairs?: number;
   webhook?: string;
@@ -43,6 +50,10 @@ export interface ConfigFields {
   };
   policy?: string;
   profile?: string;
+  whitelist?: string;
+  trustRoot?: string;
+  rootAnchor?: string;
+  expiryWarningDays?: number;
 }
 
 /** A configuration with its defaults in place. Paths are absolute. */
@@ -56,10 +67,17 @@ export interface SiteConfig extends ConfigFields {
   readonly replay: "blind" | "prefill";
   readonly parallel: number;
   readonly tickMs: number;
+  readonly wholeReplies: boolean;
   readonly ringMiB: number;
   readonly outboxPairs: number;
+  readonly witnesses: boolean;
+  readonly logBacklog: number;
+  readonly roundSeconds: number;
+  readonly roundPairs: number;
+  readonly eraseMiB: number;
   readonly flickerSeconds: number;
   readonly flickerPairs: number;
+  readonly expiryWarningDays: number;
   readonly logLevel: LogLevel;
 }
 
@@ -71,10 +89,17 @@ const defaults = {
   replay: "blind",
   parallel: 4,
   tickMs: 20,
+  wholeReplies: false,
   ringMiB: 64,
   outboxPairs: 10_000,
+  witnesses: true,
+  logBacklog: 4096,
+  roundSeconds: 600,
+  roundPairs: 100_000,
+  eraseMiB: 256,
   flickerSeconds: 3600,
   flickerPairs: 0,
+  expiryWarningDays: 14,
   logLevel: "info",
 } as const;
 
@@ -136,6 +161,13 @@ function parseFile(path: string): unknown {
   }
 }
 
+function trustPaths(base: string, { whitelist, trustRoot }: ConfigFields): ConfigFields {
+  return {
+    ...(whitelist === undefined ? {} : { whitelist: resolve(base, whitelist) }),
+    ...(trustRoot === undefined ? {} : { trustRoot: resolve(base, trustRoot) }),
+  };
+}
+
 /** Reads and checks a configuration file; its relative paths become absolute. */
 export function readConfigFile(path: string): ConfigFields {
   const fields = checkFields(parseFile(path), path);
@@ -146,6 +178,7 @@ export function readConfigFile(path: string): ConfigFields {
     ...(fields.data === undefined ? {} : { data: resolve(base, fields.data) }),
     ...(fields.policy === undefined ? {} : { policy: resolve(base, fields.policy) }),
     ...(fields.profile === undefined ? {} : { profile: resolve(base, fields.profile) }),
+    ...trustPaths(base, fields),
   };
 }
 
@@ -162,5 +195,5 @@ export function siteConfig(file: ConfigFields, flags: ConfigFields, folder: stri
   const data = resolve(folder, fields.data ?? ".weir");
   const profile = fields.profile === undefined ? {} : { profile: resolve(folder, fields.profile) };
   const policy = fields.policy === undefined ? {} : { policy: resolve(folder, fields.policy) };
-  return { ...fields, model, data, ...policy, ...profile };
+  return { ...fields, model, data, ...policy, ...profile, ...trustPaths(folder, fields) };
 }

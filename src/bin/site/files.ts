@@ -8,7 +8,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { InvalidError } from "../../base/assert.ts";
@@ -17,12 +17,12 @@ import { InvalidError } from "../../base/assert.ts";
  * Writes a file atomically and durably: a reader, or a start after a crash, sees the old text or
  * the new one. `mode` is its permission bits.
  */
-export function writeAtomic(path: string, text: string, mode = 0o644): void {
+export function writeAtomic(path: string, text: string | Uint8Array, mode = 0o644): void {
   const draft = `${path}.${process.pid}.tmp`;
   try {
     const file = openSync(draft, "w", mode);
     try {
-      writeSync(file, text);
+      writeFileSync(file, text);
       fsyncSync(file);
     } finally {
       closeSync(file);

@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { createAuthority, issue, whyRenew, type PemPair } from "../../adapter/pki.ts";
 import { fromHex } from "../../base/bytes.ts";
 import { privateKeyFromSeed } from "../../base/sign.ts";
+import { logKey } from "../../format/checkpoint.ts";
+import { formatVkey } from "../../format/note.ts";
 import type { PeerRole } from "../../format/wire.ts";
 import { privateFolder, readIfThere, writeAtomic } from "./files.ts";
 
@@ -19,16 +21,49 @@ export interface Identity {
 
 const secretMode = 0o600;
 
-/** Party keys, the recomputer's order key, the operator's key: 32-byte seeds, hex, one per file. */
-export const seedNames = ["party-a", "party-b", "recomputer-order", "operator"] as const;
+/** Party keys, their keys for devices and boot manifests, the recomputer's order key, the operator's key: 32-byte seeds, hex, one per file. */
+export const seedNames = [
+  "party-a",
+  "party-b",
+  "boot-a",
+  "boot-b",
+  "recomputer-order",
+  "operator",
+  "witness-a",
+  "witness-b",
+] as const;
 export type SeedName = (typeof seedNames)[number];
 
 export function seedFile(keys: string, name: SeedName): string {
   return join(keys, `${name}.seed`);
 }
 
+/** Root key of a gateway in a file: only sites of earlier versions have one. */
 export function ringKeyFile(keys: string, gateway: string): string {
   return join(keys, `ring-${gateway}.key`);
+}
+
+/** The public half of a gateway's device key (gateway/identity.ts), for depots and verifiers. */
+export function deviceKeyFile(keys: string, gateway: string): string {
+  return join(keys, `device-${gateway}.pub`);
+}
+
+/** Writes a gateway's public keys (hex, 32 bytes each; gateway/identity.ts) for other roles, where they are not. */
+export function writePublicKeys(
+  keys: string,
+  gateway: string,
+  publics: { readonly device: string; readonly log: string },
+): void {
+  const text = `${publics.device}\n`;
+  const path = deviceKeyFile(keys, gateway);
+  if (readIfThere(path) !== text) writeAtomic(path, text);
+  const vkey = `${formatVkey(logKey(gateway, publics.log))}\n`;
+  if (readIfThere(logKeyFile(keys, gateway)) !== vkey) writeAtomic(logKeyFile(keys, gateway), vkey);
+}
+
+/** The C2SP verifier key of a gateway's log, for witnesses, the publisher and verifiers. */
+export function logKeyFile(keys: string, gateway: string): string {
+  return join(keys, `log-${gateway}.vkey`);
 }
 
 /** A 32-byte secret in hex, made if it is not there. Returns whether it was made. */
@@ -73,7 +108,7 @@ async function ensureIdentity(
 }
 
 /**
- * Makes what is missing: authority, certificates of `identities`, seeds, a ring key per gateway.
+ * Makes what is missing: authority, certificates of `identities`, `seeds`.
  * Each file is written whole, so a set-up that was cut off is simply continued. Returns how many
  * files were made or renewed.
  */
@@ -81,6 +116,7 @@ export async function ensureKeys(
   keys: string,
   identities: readonly Identity[],
   nowMs: number,
+  seeds: readonly SeedName[] = seedNames,
 ): Promise<number> {
   privateFolder(keys);
   const authority = await ensureAuthority(keys, nowMs);
@@ -88,12 +124,7 @@ export async function ensureKeys(
   for (const who of identities) {
     if (await ensureIdentity(keys, authority, who, nowMs)) made++;
   }
-  const gateways = identities.filter(({ role }) => role === "gateway");
-  const secrets = [
-    ...seedNames.map((name) => seedFile(keys, name)),
-    ...gateways.map(({ name }) => ringKeyFile(keys, name)),
-  ];
-  for (const path of secrets) if (ensureSecret(path)) made++;
+  for (const name of seeds) if (ensureSecret(seedFile(keys, name))) made++;
   return made;
 }
 

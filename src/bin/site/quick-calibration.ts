@@ -11,18 +11,21 @@ import type { StopSignals } from "./signals.ts";
 const quietMs = 5000;
 
 /**
- * Runs `weir calibrate MODEL --quick`. A request to stop ends it: then UnavailableError
- * `site.stopped`. When it fails, InvalidError `profile.calibration` with how to make a profile by hand.
+ * Runs `weir calibrate MODEL --quick`. A request to stop ends it, with its processes, before a file is
+ * written: then UnavailableError `site.stopped`. When it fails, InvalidError `profile.calibration` with how to make a profile by hand.
  */
 export function quickCalibration(tell: (text: string) => void, stop: StopSignals): QuickCalibrate {
   return async (model, out) => {
     tell(`${model} has no calibration profile: measuring honest servers on this machine first`);
     const program = join(homeFolder, "src/bin/weir.ts");
-    const args = [program, "calibrate", model, "--quick", "--out", out];
+    const args = [program, "calibrate", model, "--quick", "--out", out, "--die-with-stdin"];
+    // A group of its own: the terminal's Ctrl-C reaches this process alone, which asks the child once.
     const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
-      stdio: ["ignore", "ignore", "pipe"],
+      stdio: ["pipe", "ignore", "pipe"],
+      detached: true,
     });
     void stop.asked.then(() => child.kill("SIGTERM"));
+    stop.onAgain(() => child.kill("SIGTERM"));
     let last = "";
     let toldMs = 0;
     createInterface({ input: child.stderr }).on("line", (line) => {

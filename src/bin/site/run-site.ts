@@ -1,6 +1,7 @@
 /** A site from its first process to its last. */
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { UnavailableError } from "../../base/assert.ts";
 import type { Logger } from "../../base/report.ts";
 import type { GatewayStatus, RoleStatus } from "../../format/status.ts";
 import type { Announcer, UpSummary } from "./announce.ts";
@@ -20,7 +21,8 @@ import type { SetUp } from "./setup.ts";
 import type { StopSignals } from "./signals.ts";
 import type { SiteFile, SiteRole } from "./site-file.ts";
 import { serverState, simulatedList } from "./site-view.ts";
-import { Supervisor } from "./supervisor.ts";
+import { romDigest } from "../device/manifest.ts";
+import { Supervisor, type RoleSpec } from "./supervisor.ts";
 
 export interface RunSite {
   readonly config: SiteConfig;
@@ -28,6 +30,7 @@ export interface RunSite {
   readonly setUp: SetUp;
   readonly port: number;
   readonly pagePort: number;
+  readonly logPort: number;
   readonly agent: string | undefined;
   readonly announcer: Announcer;
   readonly logger: Logger;
@@ -38,6 +41,17 @@ export interface RunSite {
 const summaryAfterMs = 55_000;
 
 const weirScript = fileURLToPath(new URL("../weir.ts", import.meta.url));
+const romScript = fileURLToPath(new URL("../../boot/rom.ts", import.meta.url));
+
+/** The command line of a role: a gateway starts through its device's first stage, whose digest is looked at first. */
+function launchLine(spec: RoleSpec, config: string, rom: string): string[] {
+  const node = [process.execPath, "--disable-warning=ExperimentalWarning"];
+  const options = ["--config", config, "--die-with-stdin"];
+  if (spec.fuses === undefined) return [...node, weirScript, spec.command, ...options];
+  if (romDigest() === rom) return [...node, romScript, "--fuses", spec.fuses, "--", ...options];
+  const text = "boot refused: the first stage is not the one that both parties signed\n";
+  return [...node, "-e", `process.stderr.write(${JSON.stringify(text)}); process.exit(78)`];
+}
 
 class RunningSite {
   readonly #o: RunSite;
@@ -56,15 +70,7 @@ class RunningSite {
       configFolder: options.paths.config,
       logFolder: options.paths.logs,
       logger: options.logger,
-      launch: (spec, file) => [
-        process.execPath,
-        "--disable-warning=ExperimentalWarning",
-        weirScript,
-        spec.command,
-        "--config",
-        file,
-        "--die-with-stdin",
-      ],
+      launch: (spec, file) => launchLine(spec, file, options.setUp.rom),
       onChange: () => {
         this.#record();
       },
@@ -97,6 +103,7 @@ class RunningSite {
   /** Writes site.json: what runs now, for the other commands. */
   #record(): void {
     const { config, setUp, paths } = this.#o;
+    this.#tellBricked();
     const file: SiteFile = {
       format: 1,
       startedMs: this.#startedMs,
@@ -104,13 +111,23 @@ class RunningSite {
       page: pageUrlOf(config, this.#o.pagePort),
       modelId: setUp.entry.modelId,
       model: config.model,
-      whitelistVersion: setUp.whitelistVersion,
-      parties: setUp.parties,
+      trust: setUp.trust,
       epsilon: config.epsilon,
-      simulated: simulatedParts(this.#o.agent),
+      simulated: simulatedParts(this.#o.agent, setUp.trust.byHand),
       roles: this.#roles(),
     };
     writeAtomic(paths.site, `${JSON.stringify(file, null, 2)}\n`, 0o600);
+  }
+
+  #tellBricked(): void {
+    for (const { key, name, phase } of this.#roles()) {
+      if (phase !== "bricked" || this.#states.get(key) === "BRICKED") continue;
+      this.#states.set(key, "BRICKED");
+      const cure = `weir ceremony renew ${name} --data ${this.#o.paths.root}`;
+      this.#o.announcer.note(
+        `${name} is BRICKED: its secret is gone for good; a new device: ${cure}`,
+      );
+    }
   }
 
   async start(): Promise<void> {
@@ -121,7 +138,17 @@ class RunningSite {
   }
 
   async #startRole(role: PlannedRole): Promise<void> {
-    await this.#supervisor.start(role);
+    try {
+      await this.#supervisor.start(role);
+    } catch (error) {
+      const bricked = this.#roles().some(
+        ({ key, phase }) => key === role.key && phase === "bricked",
+      );
+      if (!bricked || !(error instanceof UnavailableError)) throw error;
+      // The others serve on; a bricked device is not this command's to bring back.
+      this.#o.announcer.note(error.message);
+      return;
+    }
     this.#o.announcer.role(role.key, "started");
     if (role.role !== "gateway" && role.role !== "recomputer") return;
     const watch = watchRole(
@@ -154,7 +181,7 @@ class RunningSite {
     const gateways = this.#plan.filter((planned) => planned.role === "gateway");
     const settled = gateways.every(({ key }) => {
       const word = this.#states.get(key);
-      return word === "SERVING" || word === "HALTED";
+      return word === "SERVING" || word === "HALTED" || word === "BRICKED";
     });
     if (settled) this.#serving.resolve(undefined);
   }
@@ -183,9 +210,11 @@ class RunningSite {
       page: pageUrlOf(config, pagePort),
       modelId,
       epsilon: config.epsilon,
-      whitelistVersion: setUp.whitelistVersion,
+      trust: setUp.trust,
       servers: gateways.map(({ key, name }) => ({ name, status: this.#gatewayStatus(key) })),
-      simulated: simulatedList(simulatedParts(this.#o.agent), [...this.#statuses.values()]),
+      simulated: simulatedList(simulatedParts(this.#o.agent, setUp.trust.byHand), [
+        ...this.#statuses.values(),
+      ]),
       command: process.cwd() === resolve(homeFolder) ? "./weir" : "weir",
       where: paths.root === resolve(".weir") ? "" : ` --data ${paths.root}`,
       curl: `curl ${endpoint}/chat/completions -H 'content-type: application/json' -d '${JSON.stringify(body)}'`,

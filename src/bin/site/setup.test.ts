@@ -4,10 +4,11 @@ import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { openWhitelist } from "../../format/whitelist.ts";
+import type { Whitelist } from "../../format/whitelist.ts";
 import { testProfile } from "../../../tests/support.ts";
 import { homeFolder, siteConfig, type SiteConfig } from "./config.ts";
 import { dataPaths, type DataPaths } from "./paths.ts";
+import { readRootChain, readWhitelist } from "../trust.ts";
 import { claimFolder, setUp } from "./setup.ts";
 
 const model = join(homeFolder, "models/weir-tiny.gguf");
@@ -17,6 +18,12 @@ interface Rig {
   readonly paths: DataPaths;
   readonly said: string[];
   readonly run: (config?: Partial<SiteConfig>) => ReturnType<typeof setUp>;
+}
+
+/** The whitelist of a folder, as a role would open it. */
+function opened(paths: DataPaths): Whitelist {
+  const anchor = readFileSync(paths.anchor, "utf8").trim();
+  return readWhitelist(paths.whitelist, readRootChain(paths.trustRoot, anchor));
 }
 
 /** A stand-in for the measurement, which takes a minute: writes wide numbers. */
@@ -43,17 +50,19 @@ async function withFolder(body: (rig: Rig) => Promise<void>): Promise<void> {
 test("set-up: first start -> private keys, a whitelist both parties signed; second -> nothing new", async () => {
   await withFolder(async ({ paths, said, run }) => {
     const first = await run();
-    const whitelist = openWhitelist(readFileSync(paths.whitelist), first.parties);
+    const whitelist = opened(paths);
+    assert.equal(whitelist.rootVersion, 1);
+    assert.equal(first.trust.byHand, false);
     assert.equal(whitelist.version, 1);
     assert.equal(whitelist.entries[0]?.modelId, "weir-tiny");
     assert.equal(whitelist.entries[0].weights.sizeBytes, statSync(model).size);
     assert.equal(statSync(paths.keys).mode & 0o777, 0o700);
-    for (const name of ["ca.key", "gateway-g2.key", "party-a.seed", "ring-g1.key"]) {
+    for (const name of ["ca.key", "gateway-g2.key", "party-a.seed", "boot-b.seed"]) {
       assert.equal(statSync(join(paths.keys, name)).mode & 0o777, 0o600, name);
     }
     said.length = 0;
     const second = await run();
-    assert.deepEqual(second.parties, first.parties);
+    assert.deepEqual(second.trust, first.trust);
     assert.deepEqual(said, []);
   });
 });
@@ -68,7 +77,7 @@ test("set-up: cut off anywhere -> continued, with the keys that were already mad
     said.length = 0;
     const second = await run();
     assert.match(said.join("\n"), /cut off: continuing/);
-    assert.deepEqual(second.parties, first.parties);
+    assert.equal(second.trust.anchor, first.trust.anchor);
     assert.equal(readFileSync(join(paths.keys, "ca.crt"), "utf8"), authority);
     assert.ok(existsSync(join(paths.keys, "router-router.crt")));
     assert.match(readFileSync(paths.marker, "utf8"), /complete/);
@@ -77,16 +86,13 @@ test("set-up: cut off anywhere -> continued, with the keys that were already mad
 
 test("set-up: another model or policy -> a new whitelist version, and it says what changed", async () => {
   await withFolder(async ({ paths, said, run }) => {
-    const { parties } = await run();
+    await run();
     await run({ generation: { topKMax: 8 } });
     assert.match(said.at(-1) ?? "", /version 2: weir-tiny \(changed: generation\)/);
     const renamed = await run({ modelId: "other", generation: { topKMax: 8 } });
     assert.match(said.at(-1) ?? "", /version 3: other replaces weir-tiny/);
-    assert.equal(renamed.whitelistVersion, 3);
-    assert.equal(
-      openWhitelist(readFileSync(paths.whitelist), parties).entries[0]?.modelId,
-      "other",
-    );
+    assert.equal(renamed.trust.whitelistVersion, 3);
+    assert.equal(opened(paths).entries[0]?.modelId, "other");
   });
 });
 

@@ -5,37 +5,31 @@
 import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import { InvalidError } from "../../base/assert.ts";
-import { encodeEnvelope } from "../../format/dsse.ts";
-import { noiseLaw } from "../../format/noise.ts";
-import {
-  entryJson,
-  openWhitelist,
-  sealWhitelist,
-  type GenerationPolicy,
-  type Whitelist,
-  type WhitelistEntry,
-} from "../../format/whitelist.ts";
-import { publicKeyHex } from "../../base/sign.ts";
-import { describeModel } from "../../adapter/llama/describe.ts";
+import type { WhitelistEntry } from "../../format/whitelist.ts";
+import type { ModelDescription } from "../../adapter/llama/describe.ts";
 import type { SiteConfig } from "./config.ts";
-import { privateFolder, readIfThere, readJson, writeAtomic } from "./files.ts";
-import { ensureKeys, readSigningKey, type Identity } from "./keys.ts";
+import { describeFile, generationPolicy, measuredEntry } from "./entry.ts";
+import { ensureDevices } from "./devices.ts";
+import { privateFolder, readJson, writeAtomic } from "./files.ts";
+import { ensureKeys, seedNames, type Identity } from "./keys.ts";
 import type { DataPaths } from "./paths.ts";
 import { ensureProfile, type QuickCalibrate } from "./profile.ts";
-
-export interface Parties {
-  readonly a: string;
-  readonly b: string;
-}
+import {
+  givenEntry,
+  givenTrust,
+  placeTrust,
+  siteTrust,
+  trialTrust,
+  type GivenTrust,
+  type SiteTrust,
+} from "./trust.ts";
 
 export interface SetUp {
-  readonly parties: Parties;
+  readonly trust: SiteTrust;
   readonly entry: Omit<WhitelistEntry, "digest">;
-  readonly whitelistVersion: number;
+  /** Digest of the first stage that may start gateways. */
+  readonly rom: string;
 }
-
-/** Contexts longer than this cost memory that a trial rarely wants; `generation` raises it. */
-const contextDefault = 4096;
 
 /** Names of the gateways of a site of `count` servers. */
 export function gatewayNames(count: number): string[] {
@@ -48,6 +42,7 @@ function identitiesOf(config: SiteConfig): Identity[] {
     { role: "depot", name: "depot" },
     { role: "router", name: "router" },
     { role: "recomputer", name: "recomputer" },
+    { role: "publisher", name: "publisher" },
     { role: "observer", name: "page" },
     { role: "operator", name: "operator" },
   ];
@@ -89,77 +84,42 @@ export function modelIdOf(config: SiteConfig): string {
   return config.modelId ?? basename(config.model).replace(/\.gguf$/i, "");
 }
 
-function policy(config: SiteConfig, modelContext: number): GenerationPolicy {
-  const asked = config.generation ?? {};
-  const contextTokens = asked.contextTokens ?? Math.min(modelContext, contextDefault);
-  if (contextTokens > modelContext) {
-    throw new InvalidError(
-      "config.field",
-      `generation.contextTokens: the model's context is ${modelContext} tokens, not ${contextTokens}`,
-    );
-  }
-  return {
-    temperatureMax: asked.temperatureMax ?? 2,
-    topPMin: asked.topPMin ?? 0.05,
-    topKMax: asked.topKMax ?? 64,
-    maxTokens: Math.min(asked.maxTokens ?? contextTokens, contextTokens),
-    contextTokens,
-  };
-}
-
-async function describeEntry(
+/** The entry that a trial gives itself. */
+async function trialEntry(
   config: SiteConfig,
-): Promise<Omit<WhitelistEntry, "digest" | "profile">> {
-  const facts = await describeModel(config.model).catch((error: unknown) => {
-    if (!(error instanceof InvalidError)) throw error;
-    throw new InvalidError(error.code, `model ${config.model}: ${error.message}`);
-  });
-  return {
-    modelId: modelIdOf(config),
-    weights: { sizeBytes: facts.sizeBytes, chunkBytes: facts.chunkBytes, root: facts.root },
-    tokenizerDigest: facts.tokenizerDigest,
-    templateDigest: facts.templateDigest,
-    engine: facts.engine,
-    noiseLaw,
-    generation: policy(config, facts.contextTokens),
-  };
-}
-
-function sameEntries(whitelist: Whitelist, entry: Omit<WhitelistEntry, "digest">): boolean {
-  const mine = JSON.stringify([entryJson(entry)]);
-  return JSON.stringify(whitelist.entries.map(entryJson)) === mine;
-}
-
-/** Which fields of an entry changed, in words. */
-function changes(old: WhitelistEntry | undefined, entry: Omit<WhitelistEntry, "digest">): string {
-  if (old === undefined) return "a first entry";
-  const before = entryJson(old);
-  const after = entryJson(entry);
-  const changed = Object.keys(after).filter(
-    (key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]),
-  );
-  return `changed: ${changed.join(", ")}`;
-}
-
-function ensureWhitelist(
   paths: DataPaths,
-  parties: Parties,
-  entry: Omit<WhitelistEntry, "digest">,
-  tell: (text: string) => void,
-): number {
-  const text = readIfThere(paths.whitelist);
-  const old = text === null ? null : openWhitelist(Buffer.from(text), parties);
-  if (old !== null && sameEntries(old, entry)) return old.version;
-  const version = (old?.version ?? 0) + 1;
-  const keys = [readSigningKey(paths.keys, "party-a"), readSigningKey(paths.keys, "party-b")];
-  writeAtomic(paths.whitelist, `${encodeEnvelope(sealWhitelist(version, [entry], keys))}\n`);
-  const previous = old?.entries[0];
-  const swap =
-    previous !== undefined && previous.modelId !== entry.modelId
-      ? `${entry.modelId} replaces ${previous.modelId}`
-      : `${entry.modelId} (${changes(previous, entry)})`;
-  tell(`whitelist version ${version}: ${swap}; signed by party A and party B, both simulated here`);
-  return version;
+  facts: ModelDescription,
+  calibrate: QuickCalibrate,
+): Promise<Omit<WhitelistEntry, "digest">> {
+  const measured = measuredEntry(facts);
+  const generation = generationPolicy(config.generation ?? {}, facts.contextTokens);
+  const { digest } = await ensureProfile(config, paths, measured, calibrate);
+  return { modelId: modelIdOf(config), ...measured, generation, profile: digest };
+}
+
+/** The profile that both parties signed is the only one there is: nothing is measured in its place. */
+async function givenProfile(
+  config: SiteConfig,
+  paths: DataPaths,
+  entry: WhitelistEntry,
+): Promise<void> {
+  const wanted = entry.profile.toString("hex");
+  const { digest } = await ensureProfile(config, paths, entry, () => {
+    const text = `the whitelist names the profile ${wanted}: name its file with --profile`;
+    throw new InvalidError("profile.none", text);
+  });
+  if (digest.equals(entry.profile)) return;
+  const text = `the profile at hand is ${digest.toString("hex")}, and the whitelist names ${wanted}`;
+  throw new InvalidError("profile.other", text);
+}
+
+function take(paths: DataPaths, given: GivenTrust, tell: (text: string) => void): SiteTrust {
+  placeTrust(paths, given);
+  const trust = siteTrust(given.chain, given.whitelist, given.anchor, true);
+  const { parties, whitelistVersion, rootVersion } = trust;
+  const names = `${parties.a} and ${parties.b}`;
+  tell(`whitelist version ${whitelistVersion} under root version ${rootVersion}, of ${names}`);
+  return trust;
 }
 
 /**
@@ -176,22 +136,23 @@ export async function setUp(
   if (!existsSync(config.model)) {
     throw new InvalidError("site.model", `there is no model file ${config.model}`);
   }
+  const given = givenTrust(config);
   const state = readMarker(paths);
-  const described = await describeEntry(config);
+  const facts = await describeFile(config.model);
+  const signed = given === null ? null : givenEntry(given, config.modelId, measuredEntry(facts));
   if (state === "begun") tell("an earlier set-up was cut off: continuing it");
   if (state === "none") mark(paths, "begun");
-  const { digest } = await ensureProfile(config, paths, described, calibrate);
-  const entry = { ...described, profile: digest };
-  const made = await ensureKeys(paths.keys, identitiesOf(config), Date.now());
+  if (signed !== null) await givenProfile(config, paths, signed);
+  const entry = signed ?? (await trialEntry(config, paths, facts, calibrate));
+  const seeds = seedNames.filter((name) => given === null || !name.startsWith("party-"));
+  const made = await ensureKeys(paths.keys, identitiesOf(config), Date.now(), seeds);
   if (made > 0) tell(`${made} keys and certificates made in ${paths.keys}`);
-  const parties = {
-    a: publicKeyHex(readSigningKey(paths.keys, "party-a")),
-    b: publicKeyHex(readSigningKey(paths.keys, "party-b")),
-  };
-  const whitelistVersion = ensureWhitelist(paths, parties, entry, tell);
-  for (const folder of [paths.config, paths.gateways, paths.recomputer, paths.logs]) {
+  const trust =
+    given === null ? trialTrust(paths, entry, Date.now(), tell) : take(paths, given, tell);
+  for (const folder of [paths.config, paths.gateways, paths.recomputer, paths.log, paths.logs]) {
     privateFolder(folder);
   }
+  const rom = await ensureDevices(paths, gatewayNames(config.servers), tell);
   if (state !== "complete") mark(paths, "complete");
-  return { parties, entry, whitelistVersion };
+  return { trust, entry, rom };
 }

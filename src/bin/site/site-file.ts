@@ -5,11 +5,12 @@ import { InvalidError, UnavailableError } from "../../base/assert.ts";
 import { readJson } from "./files.ts";
 import { lockHolder, type Holder } from "./lock.ts";
 import { dataPaths, type DataPaths } from "./paths.ts";
+import type { SiteTrust } from "./trust.ts";
 import type { RolePhase } from "./supervisor.ts";
 
 export interface SiteRole {
   readonly key: string;
-  readonly role: "gateway" | "depot" | "router" | "recomputer" | "page";
+  readonly role: "gateway" | "depot" | "router" | "recomputer" | "publisher" | "witness" | "page";
   readonly name: string;
   readonly phase: RolePhase;
   readonly pid: number | null;
@@ -25,8 +26,7 @@ export interface SiteFile {
   readonly page: string;
   readonly modelId: string;
   readonly model: string;
-  readonly whitelistVersion: number;
-  readonly parties: { readonly a: string; readonly b: string };
+  readonly trust: SiteTrust;
   readonly epsilon: number;
   /** Beside what the roles themselves report, in words. */
   readonly simulated: readonly string[];

@@ -1,6 +1,7 @@
 /** One word for the state of a server, and what the start of a site tells its user. */
 import type { Alarm, GatewayStatus, RoleStatus } from "../../format/status.ts";
 import { plain, type Style } from "./screen.ts";
+import type { SiteTrust } from "./trust.ts";
 
 /** `SERVING`, `HALTED`, `UPLOAD 63 %`, `loading`, `draining`, `KILLED`, `OFF`, `unreachable`. */
 export function serverState(status: GatewayStatus | null): string {
@@ -35,6 +36,13 @@ export function unboxed(statuses: readonly (GatewayStatus | null)[]): GatewaySta
     (status): status is GatewayStatus =>
       status?.isolation.kind === "off" && (status.mode === "UPLOAD" || status.mode === "SERVING"),
   );
+}
+
+/** Which whitelist is in force, for how long, and whose it is. */
+export function trustText(trust: SiteTrust): string {
+  const until = new Date(trust.expiresMs).toISOString().slice(0, 10);
+  const whose = trust.byHand ? ` of ${trust.parties.a} and ${trust.parties.b}` : "";
+  return `whitelist version ${trust.whitelistVersion}${whose}, until ${until}`;
 }
 
 /** The warning that nobody overlooks; "" when every running server is boxed in. */

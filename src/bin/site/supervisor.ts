@@ -23,11 +23,13 @@ export interface RoleSpec {
   readonly key: string;
   /** The `weir` subcommand. */
   readonly command: string;
+  /** Fuses of the device that it runs on; its first stage then starts it (boot/rom.ts). */
+  readonly fuses?: string;
   /** Its configuration; `before` are the ports of its last run, to be taken again, or null. */
   readonly configure: (before: Ready | null) => object;
 }
 
-export type RolePhase = "starting" | "ready" | "waiting" | "stopped";
+export type RolePhase = "starting" | "ready" | "waiting" | "stopped" | "bricked";
 
 export interface RoleState {
   readonly key: string;
@@ -49,6 +51,8 @@ export interface SupervisorOptions {
   readonly backoffMs?: number;
 }
 
+/** A gateway whose device was tampered with: starting it again would change nothing (boot/rom.ts). */
+const brickedExit = 70;
 const backoffMaxMs = 30_000;
 /** A role that ran this long has recovered: its next delay is the shortest again. */
 const settledMs = 60_000;
@@ -79,6 +83,7 @@ class ManagedRole {
   #failures = 0;
   #startedMs = 0;
   #stopping = false;
+  #bricked = false;
   phase: RolePhase = "stopped";
   ready: Ready | null = null;
   restarts = 0;
@@ -142,6 +147,7 @@ class ManagedRole {
       resolve(`cannot be started: ${error.message}`);
     });
     child.once("close", (code, signal) => {
+      this.#bricked = code === brickedExit;
       resolve(signal === null ? `exited with code ${code ?? "?"}` : `was ended by ${signal}`);
     });
     this.#exited = promise.then((how) => {
@@ -162,6 +168,12 @@ class ManagedRole {
   #ended(how: string, onEnd: (how: string) => void): void {
     const wasReady = this.phase === "ready";
     this.#child = null;
+    if (this.#bricked && !this.#stopping) {
+      this.#options.logger.log("error", "site.role-bricked", { key: this.spec.key, how });
+      this.#phase("bricked");
+      onEnd("is BRICKED");
+      return;
+    }
     if (this.#stopping || (!wasReady && this.restarts === 0)) {
       this.#phase("stopped");
       onEnd(how);
@@ -193,7 +205,7 @@ class ManagedRole {
     this.#stopping = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     if (this.#child === null) {
-      if (this.phase !== "stopped") this.#phase("stopped");
+      if (this.phase !== "stopped" && this.phase !== "bricked") this.#phase("stopped");
       return;
     }
     this.#child.kill("SIGTERM");

@@ -75,6 +75,15 @@ export function meaning(
   return `${here} ${last}`;
 }
 
+/** How seldom the threshold is wrong, over all servers that share it; "" where nobody says. */
+export function fleetText(fleet: EvidenceView["fleet"]): string {
+  if (fleet === null) return "";
+  const { servers, years, alpha, yearsBetween, beginnings } = fleet;
+  const anew = beginnings > 1 ? `, each beginning anew at most ${plural(beginnings, "time")}` : "";
+  const of = `${plural(servers, "honest server")}${anew}`;
+  return `Among ${of}, evidence wrongly shuts one down at most once in ${plural(Math.floor(yearsBetween), "year")} on average: with a chance of ${share(alpha)} in ${plural(years, "year")}.`;
+}
+
 /** What a step of the ladder does. */
 export function stepText({ step, epsilon }: RungView): string {
   switch (step) {
@@ -133,7 +142,11 @@ function recheckText(facts: ServerFacts | null, step: EvidenceView["step"]): str
     if (step !== "recheck-ring") return [];
     return ["A recheck of its record was ordered; the gateway has not said so yet."];
   }
-  const sent = `${plural(recheck.sent, "pair")} sent to the recomputer`;
+  const pairs =
+    recheck.of === null
+      ? plural(recheck.sent, "pair")
+      : `${count(recheck.sent)} of ${plural(recheck.of, "pair")}`;
+  const sent = `${pairs} sent to the recomputer`;
   const lost = recheck.lost === 0 ? "" : `, ${count(recheck.lost)} no longer whole`;
   if (recheck.done) return [`Its whole record was rechecked: ${sent}${lost}.`];
   return [`Its record is being rechecked since ${time(recheck.sinceMs)}: ${sent} so far${lost}.`];
@@ -207,6 +220,27 @@ export function rateText(capacity: Capacity): string {
       ? `${figure(Number(times.toPrecision(2)))} times as much`
       : "less than that: this meter rules nothing out yet";
   return `At its speed at most ${bitRate(rate)}.${limit} Training over the internet needs ${training}, ${compared}.`;
+}
+
+/** What can be told beside the tokens: by when text leaves, which replies fail, where they end. */
+export function carriersText(carriers: EvidenceView["carriers"]): string {
+  if (carriers === null) return "Nobody counts here when text leaves and which replies fail.";
+  const { bitsPerSecond, limitBitsPerSecond, tokens, bitsPerToken } = carriers;
+  const what = "By when its text leaves, which replies fail and where they end";
+  if (bitsPerSecond === null) return `${what}: not known before some seconds were counted.`;
+  const perToken =
+    tokens === 0 ? "" : `, ${figure(bitsPerToken)} bits per token since its gateway's start`;
+  const limit =
+    limitBitsPerSecond === null
+      ? ""
+      : ` The parties allow ${bitRate(limitBitsPerSecond)}${tooMuch(carriersExceeded(carriers))}.`;
+  return `${what} it can tell at most ${bitRate(bitsPerSecond)} now${perToken}, whoever it is: no audit sees that, so it is counted.${limit}`;
+}
+
+/** Whether it could tell more than the parties allow. */
+export function carriersExceeded(carriers: EvidenceView["carriers"]): boolean {
+  if (carriers?.bitsPerSecond == null) return false;
+  return carriers.bitsPerSecond > (carriers.limitBitsPerSecond ?? Infinity);
 }
 
 /** Whether the meter stands above what the parties allow, now that it counts. */

@@ -4,9 +4,12 @@ import { byId, icon, List, make, reshape, say, setAttribute, show, svg } from ".
 import {
   bitRate,
   capacityExceeded,
+  carriersExceeded,
+  carriersText,
   capacityText,
   evidenceOf,
   evidenceText,
+  fleetText,
   meaning,
   measures,
   natsMax,
@@ -203,6 +206,8 @@ interface CardParts {
   readonly perSecond: Measure;
   readonly capacity: HTMLElement;
   readonly rate: HTMLElement;
+  readonly beside: Measure;
+  readonly besideText: HTMLElement;
 }
 
 function makeTop(): Pick<CardParts, "name" | "badge" | "badgeIcon" | "badgeWord"> & {
@@ -290,9 +295,12 @@ function makeCard(): CardParts {
   const perSecond = makeMeasure(true);
   const capacity = make("p", "meaning");
   const rate = make("p", "meaning");
+  const beside = makeMeasure(true);
+  const besideText = make("p", "meaning");
+  beside.root.append(besideText);
   perToken.root.append(capacity);
   perSecond.root.append(rate);
-  meters.append(perToken.root, perSecond.root);
+  meters.append(perToken.root, perSecond.root, beside.root);
   body.append(
     claim,
     oddsText,
@@ -309,7 +317,7 @@ function makeCard(): CardParts {
     rungs: new List(ladder, ({ rung }) => rung.step, makeRung, fillRung),
     done: makeDone(doneList),
     ...makeTests(testList, strongest),
-    ...{ perToken, perSecond, capacity, rate },
+    ...{ perToken, perSecond, capacity, rate, beside, besideText },
   };
 }
 
@@ -344,7 +352,7 @@ function fillClaim(card: CardParts, server: string, evidence: EvidenceView, tell
   say(card.claim, `Evidence that ${server} is not running the agreed model:`);
   say(card.figure, evidenceText(most));
   card.figure.dataset["against"] = String(most >= Math.log(2));
-  say(card.meaning, meaning(most, evidence));
+  say(card.meaning, `${meaning(most, evidence)} ${fleetText(evidence.fleet)}`.trim());
   const from = `${plural(evidence.pairs, "audited pair")}, ${plural(evidence.tokens, "token")}.`;
   say(card.basis, teller === "" ? `From ${from}` : `From ${from} ${teller}`);
   say(card.start.label, "Since its evidence began");
@@ -400,6 +408,19 @@ function fillCapacity(card: CardParts, { capacity }: EvidenceView): void {
   say(card.rate, rateText(capacity));
 }
 
+/** On the same scale as the bits per second of the meter. */
+function fillBeside({ beside, besideText }: CardParts, { carriers }: EvidenceView): void {
+  const rate = (value: number): number => logPlace(value, 1, 1e8);
+  const now = carriers?.bitsPerSecond ?? null;
+  say(beside.label, "Beside its tokens, bits per second");
+  say(beside.value, now === null ? "–" : `at most ${bitRate(now)}`);
+  fillSpan(beside.bar, { from: 0, to: rate(now ?? 0) }, carriersExceeded(carriers));
+  const most = carriers?.limitBitsPerSecond ?? null;
+  const allowed = most === null ? [] : [tickAt(rate(most), "limit")];
+  beside.bar.ticks.show([...allowed, tickAt(rate(trainingBitsPerSecond), "training needs")]);
+  say(besideText, carriersText(carriers));
+}
+
 function fillCard(card: CardParts, row: Row): void {
   const { evidence, facts, server, teller } = row;
   fillHead(card, row);
@@ -419,6 +440,7 @@ function fillCard(card: CardParts, row: Row): void {
   card.done.show(done.length === 0 ? ["Nothing: no step was called for."] : done);
   card.fillTest(evidence);
   fillCapacity(card, evidence);
+  fillBeside(card, evidence);
 }
 
 /** One card for each server and recomputer. */

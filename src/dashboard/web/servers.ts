@@ -45,7 +45,10 @@ function explain(server: ServerView, nowMs: number): string {
   }
   if (facts?.halted != null) {
     const since = `Halted ${ago(facts.halted.sinceMs, nowMs)}: ${sentence(facts.halted.reason)}`;
-    return `${since} It stays off until an operator releases it by a signed order.`;
+    const { standing } = facts.halted;
+    return standing > 1
+      ? `${since} ${standing} halts stand: it stays off until an operator has released each by a signed order.`
+      : `${since} It stays off until an operator releases it by a signed order.`;
   }
   if (facts?.mode === "KILLED") {
     return `Power was cut: ${sentence(facts.lastKillReason || "no reason given")}`;
@@ -287,6 +290,19 @@ const boxes: Readonly<Record<ServerFacts["isolation"]["kind"], string>> = {
   off: "Isolation is OFF",
 };
 
+/** The round of its coins, and what became of the rounds that were revealed. */
+function drawWords({ facts, drawAudit }: ServerView): string {
+  const draw = facts?.draw ?? null;
+  if (draw === null) return facts === null ? "" : "draws its coins alone";
+  const round = draw.round === 0 ? "no round of coins yet" : `coins of round ${count(draw.round)}`;
+  const waits = draw.waitingFor.length === 0 ? "" : `, waits for ${draw.waitingFor.join(" and ")}`;
+  if (drawAudit === null) return `${round}${waits}`;
+  const { rounds, omitted, lies } = drawAudit;
+  const found = omitted === 0 ? "nothing left out" : `${plural(omitted, "pair")} LEFT OUT`;
+  const rules = lies.length === 0 ? "" : `, ${plural(lies.length, "rule")} BROKEN`;
+  return `${round}${waits}, ${plural(rounds, "round")} recomputed: ${found}${rules}`;
+}
+
 function fillFoot(card: CardParts, server: ServerView): void {
   const { facts } = server;
   show(card.isolation, facts !== null);
@@ -300,6 +316,8 @@ function fillFoot(card: CardParts, server: ServerView): void {
   if (facts.lastKillReason !== "" && facts.mode !== "HALTED")
     life.push(`last power cut: ${facts.lastKillReason}`);
   if (!facts.recomputer.connected) life.push("recomputer not connected");
+  const draw = drawWords(server);
+  if (draw !== "") life.push(draw);
   say(card.life, life.join(" · "));
   card.life.title = `Epoch ${facts.epoch}. State since ${moment(server.reach.sinceMs)}`;
 }

@@ -134,6 +134,14 @@ function fillGauge(view: Gauge, used: number, capacity: number, text: string): v
   say(view.text, text);
 }
 
+/** How much of the log each party's witness has cosigned. */
+function cosignedWords(witnessed: NonNullable<ServerView["facts"]>["witnessed"]): string {
+  if (witnessed === null) return "no witnesses";
+  if (witnessed.broken !== "") return `stopped: ${witnessed.broken}`;
+  const by = witnessed.parties.map(({ party, size }) => `${party} ${count(size)}`).join(", ");
+  return `${by}; waiting ${count(witnessed.backlog.used)} of ${count(witnessed.backlog.capacity)}`;
+}
+
 /** Log head, ring and outbox of each gateway. */
 export function logSection(): Render {
   const list = new List(
@@ -141,15 +149,17 @@ export function logSection(): Render {
     ({ name }: ServerView) => name,
     () => {
       const name = cell("Gateway", "untrusted strong");
-      const size = cell("Pairs in log", "figure");
+      const size = cell("Entries in log", "figure");
       const root = cell("Log head", "code untrusted");
+      const cosigned = cell("Cosigned", "untrusted");
       const ring = gauge("Ring");
       const outbox = gauge("Waiting to be checked");
       return {
-        root: row(name, size, root, ring.root, outbox.root),
+        root: row(name, size, root, cosigned, ring.root, outbox.root),
         name,
         size,
         head: root,
+        cosigned,
         ring,
         outbox,
       };
@@ -161,6 +171,7 @@ export function logSection(): Render {
       say(view.size, count(facts.log.size));
       say(view.head, facts.log.root === "" ? "empty" : `${facts.log.root.slice(0, 16)}…`);
       view.head.title = facts.log.root;
+      say(view.cosigned, cosignedWords(facts.witnessed));
       const { ring, outbox } = facts;
       const forgot =
         ring.pairsForgotten === 0 ? "" : `, forgot ${plural(ring.pairsForgotten, "pair")}`;
