@@ -31,6 +31,10 @@ export const demoModel = "weir-demo";
 /** A parsed whitelist of one model, as openWhitelist would give it. */
 export const demoWhitelist: Whitelist = {
   version: 1,
+  rootVersion: 1,
+  expiresMs: 8e15,
+  digest: Buffer.alloc(32, 0xcd),
+  signed: { a: [], b: [] },
   entries: [
     {
       modelId: demoModel,
@@ -38,6 +42,7 @@ export const demoWhitelist: Whitelist = {
       tokenizerDigest: Buffer.alloc(32, 2),
       templateDigest: Buffer.alloc(32, 3),
       engine: "none",
+      engineBuild: Buffer.alloc(32, 4),
       noiseLaw: "gumbel-philox/1",
       generation: {
         temperatureMax: 2,

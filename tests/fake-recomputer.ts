@@ -3,17 +3,17 @@ import { ladderFor } from "../src/alarm/ladder.ts";
 import type { Clock, Timer } from "../src/base/clock.ts";
 import { secretKey } from "../src/base/hash.ts";
 import type { Logger } from "../src/base/report.ts";
-import { encodeLeaf, type Leaf } from "../src/format/leaf.ts";
+import {
+  encodeLeaf,
+  inputDigestOf,
+  outputDigestOf,
+  saltOf,
+  type Leaf,
+} from "../src/format/leaf.ts";
 import type { Frame, FrameType } from "../src/format/link.ts";
 import { drawToken, noiseLaw, philox4x32, seedOf, type Candidates } from "../src/format/noise.ts";
 import { expectedOutput, type Speller } from "../src/format/output-rules.ts";
-import {
-  encodeInput,
-  encodeOutput,
-  pairDigest,
-  type Input,
-  type Output,
-} from "../src/format/pair.ts";
+import { encodeInput, encodeOutput, type Input, type Output } from "../src/format/pair.ts";
 import { defaultPolicy, type Ladder, type Policy } from "../src/format/policy.ts";
 import type { ProfileFile } from "../src/format/profile.ts";
 import { encodeProofRequest, type ProofRequest } from "../src/format/proof-request.ts";
@@ -33,6 +33,7 @@ export const entry: WhitelistEntry = {
   tokenizerDigest: Buffer.alloc(32, 2),
   templateDigest: Buffer.alloc(32, 3),
   engine: "made-up",
+  engineBuild: Buffer.alloc(32, 4),
   noiseLaw,
   generation: { temperatureMax: 2, topPMin: 0.1, topKMax: 40, maxTokens: 200, contextTokens: 300 },
   profile: testProfile.digest,
@@ -154,10 +155,11 @@ export function proofRequest(tag: Tag, cheat: Cheat = {}): Buffer {
   };
   const output = cheat.output?.(honest) ?? honest;
   const encoded = { input: encodeInput(input), output: encodeOutput(output) };
+  const salt = saltOf(secretKey(epochKey), tag);
   const leaf = encodeLeaf({
     ...{ tag, completedMs: 1000, seed, entryDigest: entry.digest },
-    inputDigest: pairDigest(encoded.input),
-    outputDigest: pairDigest(encoded.output),
+    inputDigest: inputDigestOf(salt, encoded.input),
+    outputDigest: outputDigestOf(salt, encoded.output),
     ...{ finish: output.finish, tokens: output.tokenIds.length },
     ...cheat.leaf,
   });
@@ -295,7 +297,7 @@ export const bettingProfile: ProfileFile = {
   ...testProfile,
   profile: {
     ...testProfile.profile,
-    detectors: [nullOf("margin", 0.004), nullOf("mismatch", 0.01)],
+    detectors: [nullOf("tail", 0.004), nullOf("gls", 0.004)],
   },
 };
 

@@ -7,6 +7,7 @@ import { test } from "node:test";
 /** Folder of src/ -> folders it may import, beside itself. `*.port.ts` of any role is a door. */
 const table: Readonly<Record<string, readonly string[]>> = {
   base: [],
+  boot: [],
   format: ["base"],
   verification: ["base", "format"],
   gateway: ["base", "format"],
@@ -27,7 +28,15 @@ const table: Readonly<Record<string, readonly string[]>> = {
 
 /** Folders that may import npm packages and, with `ambient`, touch clock, process and console. */
 const npmRooms = new Set(["adapter", "dashboard", "bin"]);
-const ambientRooms = new Set(["adapter", "dashboard", "bin"]);
+const ambientRooms = new Set(["adapter", "dashboard", "bin", "boot"]);
+/** The first stage stands alone: Node's own modules, for it reads files and starts a process, and no package. */
+const bootBuiltins = new Set([
+  "node:crypto",
+  "node:fs",
+  "node:path",
+  "node:url",
+  "node:child_process",
+]);
 /** node: modules without I/O, allowed in every room. */
 const pureBuiltins = new Set(["node:crypto", "node:buffer"]);
 
@@ -56,6 +65,7 @@ function importsOf(text: string): string[] {
 
 function complaintAboutPackage(source: Source, target: string): string | null {
   if (npmRooms.has(source.room) || isTest(source.path) || pureBuiltins.has(target)) return null;
+  if (source.room === "boot" && bootBuiltins.has(target)) return null;
   const what = target.startsWith("node:") ? target : `the package ${target}`;
   return `${source.path} may not import ${what}`;
 }

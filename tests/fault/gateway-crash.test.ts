@@ -21,11 +21,9 @@ import { openGatewayStore } from "../../src/adapter/disk/store.ts";
 import { createAuthority, issue } from "../../src/adapter/pki.ts";
 import { systemRandom } from "../../src/adapter/random.ts";
 import { dialTls, listenTls, readIdentity, type Listener } from "../../src/adapter/tls.ts";
-
-import { secretKey, sha256 } from "../../src/base/hash.ts";
+import { secretKey } from "../../src/base/hash.ts";
 import { publicKeyHex } from "../../src/base/sign.ts";
-import { Depot } from "../../src/depot/offer.ts";
-import { decodeLeaf, type Leaf } from "../../src/format/leaf.ts";
+import { decodeLeaf, inputDigestOf, outputDigestOf, type Leaf } from "../../src/format/leaf.ts";
 import { frameType } from "../../src/format/link.ts";
 import { decodeOutput, encodeInput } from "../../src/format/pair.ts";
 import { decodeProofRequest } from "../../src/format/proof-request.ts";
@@ -33,9 +31,12 @@ import { decodeAdmitted, decodeOutputPart, decodeState } from "../../src/format/
 import { decodeTokens } from "../../src/format/server-link.ts";
 import { tagEpoch, type Tag } from "../../src/format/tag.ts";
 import type { Wire } from "../../src/format/wire.ts";
-import { chunked, partyKeys, quiet, whitelisted } from "../support.ts";
+import { testDepot } from "../sealing.ts";
+import { chunked, rootAnchor, rootFile, whitelisted } from "../support.ts";
+import { saltsOf } from "../../src/gateway/tag.ts";
 import { orderKeys, removeDirectory, temporaryDirectory, until } from "../path/house.ts";
 
+const saltOf = saltsOf(secretKey(Buffer.alloc(32, 0x5e)));
 const rounds = 10;
 const seed = Number(process.env["WEIR_CRASH_SEED"] ?? Date.now() % 1_000_000);
 
@@ -68,6 +69,7 @@ interface Surroundings {
   readonly depot: Listener;
   readonly recomputer: Listener;
   readonly memory: Memory;
+  readonly children: ChildProcess[];
 }
 
 async function prepare(dir: string): Promise<void> {
@@ -82,6 +84,7 @@ async function prepare(dir: string): Promise<void> {
   }
   writeFileSync(join(dir, "keys", "ring.key"), "5e".repeat(32));
   writeFileSync(join(dir, "whitelist.json"), file);
+  writeFileSync(join(dir, "root.jsonl"), rootFile);
 }
 
 async function surround(dir: string): Promise<Surroundings> {
@@ -91,25 +94,22 @@ async function surround(dir: string): Promise<Surroundings> {
     proofs: new Map(),
     leafIndexes: new Map(),
   };
-  const depot = new Depot(
-    "d1",
-    [
-      {
-        modelId: "stub",
-        sizeBytes: weights.length,
-        chunkBytes: 4096,
-        root: tree.root,
-        chunk: (i) => Promise.resolve({ data: chunks[i] ?? Buffer.alloc(0), proof: tree.proof(i) }),
-        close: () => Promise.resolve(),
-      },
-    ],
-    quiet,
-  );
+  const depot = testDepot([
+    {
+      modelId: "stub",
+      sizeBytes: weights.length,
+      chunkBytes: 4096,
+      root: tree.root,
+      chunk: (i) => Promise.resolve({ data: chunks[i] ?? Buffer.alloc(0), proof: tree.proof(i) }),
+      close: () => Promise.resolve(),
+    },
+  ]);
   const keys = join(dir, "keys");
   const common = { host: "127.0.0.1", port: 0, accept: ["gateway"] as const };
   return {
     dir,
     memory,
+    children: [],
     depot: await listenTls({
       ...common,
       identity: readIdentity(keys, "depot-d1"),
@@ -133,8 +133,9 @@ function judgeAll(wire: Wire, memory: Memory): void {
     if (frame.type !== frameType.proofRequest) return;
     const request = decodeProofRequest(frame.payload);
     const leaf = decodeLeaf(request.leaf);
-    assert.deepEqual(leaf.inputDigest, sha256(request.input));
-    assert.deepEqual(leaf.outputDigest, sha256(request.output));
+    const salt = saltOf(leaf.tag);
+    assert.deepEqual(leaf.inputDigest, inputDigestOf(salt, request.input));
+    assert.deepEqual(leaf.outputDigest, outputDigestOf(salt, request.output));
     const before = memory.leafIndexes.get(leaf.tag);
     assert.ok(before === undefined || before === request.leafIndex, "one pair, one leaf");
     memory.leafIndexes.set(leaf.tag, request.leafIndex);
@@ -152,8 +153,8 @@ async function startGateway(around: Surroundings): Promise<{ child: ChildProcess
     data: join(dir, "data"),
     ringKey: join(dir, "keys", "ring.key"),
     whitelist: join(dir, "whitelist.json"),
-    partyA: partyKeys.a,
-    partyB: partyKeys.b,
+    trustRoot: join(dir, "root.jsonl"),
+    rootAnchor,
     model: "stub",
     depot: `127.0.0.1:${depot.port}`,
     recomputer: `127.0.0.1:${recomputer.port}`,
@@ -164,6 +165,7 @@ async function startGateway(around: Surroundings): Promise<{ child: ChildProcess
     ringBytes: 32 * 1_048_576,
     segments: 4,
     outboxPairs: 100_000,
+    eraseBytes: 0,
     power: { kind: "sandbox", sandbox: "off", agent: `${process.cwd()}/bench/stub-agent.ts` },
     logLevel: "warn",
   };
@@ -172,6 +174,7 @@ async function startGateway(around: Surroundings): Promise<{ child: ChildProcess
     "import('./src/bin/gateway.ts').then(async (m) => process.exit(await m.runGateway(process.argv.slice(1))))";
   const args = ["--input-type=module", "-e", script, "--", "--config", join(dir, "gateway.json")];
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  around.children.push(child);
   let said = "";
   child.stderr.on("data", (text: Buffer) => (said = (said + text.toString()).slice(-4000)));
   const lines = createInterface({ input: child.stdout });
@@ -250,6 +253,7 @@ test("gateway: killed with SIGKILL at random moments -> nothing that left is los
     t.diagnostic(`${memory.received.size} pairs, ${memory.finished.size} finished before a kill`);
     assert.ok(memory.finished.size > 0 && memory.finished.size < memory.received.size);
   } finally {
+    for (const child of around.children) child.kill("SIGKILL");
     await around.depot.close();
     await around.recomputer.close();
     removeDirectory(dir);
@@ -285,7 +289,9 @@ async function holdAgainst(dir: string, memory: Memory): Promise<void> {
       assert.ok(tagEpoch(tag) < epoch);
     }
     const leaves = new Set<Tag>();
+    const marks = new Set(store.log.marks.map(({ index }) => index));
     for (let index = 0n; index < store.log.size; index++) {
+      if (marks.has(index)) continue;
       const leaf = await store.log.read(index);
       assert.equal(leaves.has(leaf.tag), false, "a pair has one leaf");
       leaves.add(leaf.tag);

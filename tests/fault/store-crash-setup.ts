@@ -3,6 +3,10 @@ import { systemRandom } from "../../src/adapter/random.ts";
 import type { GatewayStoreOptions } from "../../src/adapter/disk/store.ts";
 import { secretKey } from "../../src/base/hash.ts";
 import { encodeInput } from "../../src/format/pair.ts";
+import type { GatewayStore } from "../../src/gateway/store.port.ts";
+
+/** The store that the worker has open, for whoever runs it in its own process. */
+export const current: { store?: GatewayStore } = {};
 
 export const entryDigest = Buffer.alloc(32, 0xe1);
 

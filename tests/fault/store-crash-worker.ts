@@ -2,23 +2,27 @@
  * The process that store-crash.test.ts kills: a gateway's storage under a random load of interleaved
  * pairs. It says on stdout what is durable, always after it became so:
  *
+ *   halt DIGEST | lifted DIGEST | closed
  *   epoch E | begin TAG | record TAG KIND SHA | leaf TAG INDEX | root SIZE ROOT | kept TAG SHA | settled TAG
  */
 import { writeSync } from "node:fs";
 import { openGatewayStore } from "../../src/adapter/disk/store.ts";
 import { systemClock } from "../../src/adapter/clock.ts";
-import { sha256, sha256Hex } from "../../src/base/hash.ts";
-import { encodeLeaf } from "../../src/format/leaf.ts";
+import { sha256Hex } from "../../src/base/hash.ts";
+import { encodeLeaf, inputDigestOf, outputDigestOf } from "../../src/format/leaf.ts";
 import { encodeOutput } from "../../src/format/pair.ts";
 import { encodeProofRequest } from "../../src/format/proof-request.ts";
 import { encodeEnd, encodePrompt, encodeTokens } from "../../src/format/server-link.ts";
 import { makeTag, type Tag } from "../../src/format/tag.ts";
 import { PairAssembler } from "../../src/gateway/pair.ts";
 import { recoverStore } from "../../src/gateway/recover.ts";
+import { saltsOf } from "../../src/gateway/tag.ts";
 import type { RingKind } from "../../src/gateway/store.port.ts";
-import { entryDigest, inputOf, randomOf, storeOptions } from "./store-crash-setup.ts";
+import { current, entryDigest, inputOf, randomOf, storeOptions } from "./store-crash-setup.ts";
 
-const [dir = "", seedText = "0"] = process.argv.slice(2);
+const [dir = "", seedText = "0", roundsText = "0"] = process.argv.slice(2);
+/** 0: until it is killed. */
+const rounds = Number(roundsText);
 const random = randomOf(Number(seedText));
 const below = (n: number): number => Math.floor(random() * n);
 
@@ -27,11 +31,13 @@ const say = (...words: readonly (string | number | bigint)[]): void => {
 };
 const hex = (tag: Tag): string => tag.toString(16);
 
-const { store, epoch } = await openGatewayStore(storeOptions(dir));
+const { store, epoch, close } = await openGatewayStore(storeOptions(dir));
+current.store = store;
 say("epoch", epoch);
 const keep = (): boolean => random() < 0.3;
 const { ring, log, outbox } = store;
-await recoverStore({ store, entryDigest, clock: systemClock, keep });
+const saltOf = saltsOf(storeOptions(dir).rootKey);
+await recoverStore({ store, entryDigest, clock: systemClock, saltOf, keep });
 say("root", log.size, log.root().toString("hex"));
 
 interface Pair {
@@ -86,8 +92,8 @@ async function finish(pairs: readonly Pair[]): Promise<void> {
       completedMs: 1,
       seed: 1n,
       entryDigest,
-      inputDigest: sha256(pair.input),
-      outputDigest: sha256(output),
+      inputDigest: inputDigestOf(saltOf(pair.tag), pair.input),
+      outputDigest: outputDigestOf(saltOf(pair.tag), output),
       finish: "stop",
       tokens: pair.assembler.tokenCount,
     });
@@ -115,7 +121,23 @@ async function finish(pairs: readonly Pair[]): Promise<void> {
   say("settled", hex(first.tag));
 }
 
-for (;;) {
+/** Halts are laid on and lifted by turns; two stand at most. */
+async function order(round: number): Promise<void> {
+  const { halts } = store.state;
+  const [first, ...others] = halts;
+  if (first === undefined || others.length === 0) {
+    const digest = `${epoch}-${round}`;
+    await store.state.change({
+      halts: [...halts, { digest, reason: "test", sinceMs: 1, signer: "" }],
+    });
+    say("halt", digest);
+    return;
+  }
+  await store.state.change({ halts: others, released: [first.digest] });
+  say("lifted", first.digest);
+}
+
+for (let round = 1; rounds === 0 || round <= rounds; round++) {
   while (open.size < 8) begin();
   for (const pair of open.values()) if (!pair.ended && random() < 0.5) step(pair);
   const announced = lines;
@@ -128,4 +150,7 @@ for (;;) {
   await commit;
   for (const line of announced) say(line);
   if (ended.length > 0) await finish(ended);
+  if (round % 3 === 0) await order(round);
 }
+await close();
+say("closed");

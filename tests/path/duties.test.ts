@@ -1,101 +1,18 @@
 /**
- * What a gateway owes beyond the two walks: nothing leaves before it is durable, nothing kept is
- * dropped, a server that breaks protocol loses power, a flicker is not felt, a halt outlives restarts.
+ * What a gateway owes for each pair: nothing leaves before it is durable, nothing kept is dropped, a
+ * server that breaks protocol loses power, receipts can be checked.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { verifyInclusion } from "../../src/base/merkle.ts";
-import { Depot } from "../../src/depot/offer.ts";
 import { frameType, type Frame } from "../../src/format/link.ts";
-import { sealOrder, type Order } from "../../src/format/order.ts";
 import { encodeInput } from "../../src/format/pair.ts";
-import { decodeProofRequest, encodeHeartbeat } from "../../src/format/proof-request.ts";
-import { decodeAbort, decodeOutputPart, decodeRefused } from "../../src/format/router-link.ts";
-import {
-  encodeEnd,
-  encodeFailed,
-  encodePrompt,
-  encodeTokens,
-} from "../../src/format/server-link.ts";
+import { decodeProofRequest } from "../../src/format/proof-request.ts";
+import { encodeFailed, encodePrompt, encodeTokens } from "../../src/format/server-link.ts";
 import type { Wire } from "../../src/format/wire.ts";
 import type { GatewayStore } from "../../src/gateway/store.port.ts";
-import { chunked, quiet, whitelisted } from "../support.ts";
-import {
-  buildHouse,
-  orderKeys,
-  removeDirectory,
-  temporaryDirectory,
-  type House,
-  type HouseOptions,
-} from "./house.ts";
-
-const weights = Buffer.alloc(5000, 9);
-const { entry } = whitelisted("m", weights, 4096);
-const { chunks, tree } = chunked(weights, 4096);
-
-function depot(link: Wire): void {
-  const model = {
-    modelId: "m",
-    sizeBytes: weights.length,
-    chunkBytes: 4096,
-    root: tree.root,
-    chunk: (i: number) =>
-      Promise.resolve({ data: chunks[i] ?? Buffer.alloc(0), proof: tree.proof(i) }),
-    close: () => Promise.resolve(),
-  };
-  new Depot("d1", [model], quiet).attachGateway(link);
-}
-
-/** A server that does with each GENERATE what the test says. */
-function server(onGenerate: (link: Wire, frame: Frame) => void): (link: Wire) => void {
-  return (link) => {
-    link.onFrame((frame) => {
-      if (frame.type === frameType.loadEnd) link.send(frameType.loadReady, 0n);
-      if (frame.type === frameType.generate) onGenerate(link, frame);
-    });
-  };
-}
-
-function answer(link: Wire, frame: Frame): void {
-  link.send(frameType.prompt, frame.id, encodePrompt([1, 2, 3]));
-  link.send(frameType.tokens, frame.id, encodeTokens([4, 5], "hello "));
-  link.send(frameType.tokens, frame.id, encodeTokens([6], "you"));
-  link.send(frameType.end, frame.id, encodeEnd("stop"));
-}
-
-const params = { maxTokens: 5, temperature: 1, topK: 4, topP: 1, stops: [] };
-const hello = encodeInput({ modelId: "m", params, prompt: { kind: "text", text: "hi" } });
-
-/** What a router saw, one word a frame: `refused:full`, `output:text`, `final`, `abort:code`. */
-function listen(router: Wire): string[] {
-  const seen: string[] = [];
-  router.onFrame((frame) => {
-    if (frame.type === frameType.refused) seen.push(`refused:${decodeRefused(frame.payload).code}`);
-    if (frame.type === frameType.abort) seen.push(`abort:${decodeAbort(frame.payload)}`);
-    if (frame.type === frameType.drainAsk) seen.push("drain-ask");
-    if (frame.type !== frameType.output) return;
-    const part = decodeOutputPart(frame.payload);
-    if (part.text !== "") seen.push(`output:${part.text}`);
-    if (part.final !== null) seen.push("final");
-  });
-  return seen;
-}
-
-async function withHouse(
-  options: Omit<HouseOptions, "entry" | "depot">,
-  story: (house: House, router: Wire, seen: string[]) => Promise<void>,
-): Promise<void> {
-  const house = await buildHouse({ entry, depot, ...options });
-  const router = house.connectRouter();
-  const seen = listen(router);
-  try {
-    await house.until("serving", () => house.gateway.status().ready);
-    await story(house, router, seen);
-  } finally {
-    await house.stop();
-    if (options.dir === undefined) removeDirectory(house.dir);
-  }
-}
+import { answer, hello, params, server, withHouse } from "./duties-house.ts";
+import { removeDirectory, temporaryDirectory } from "./house.ts";
 
 test("duties: the ring is not yet durable -> not one byte leaves", async () => {
   let open: () => void = () => undefined;
@@ -280,12 +197,15 @@ test("duties: no recomputer and a full outbox -> serving stops, nothing is dropp
   });
 });
 
-/** A store whose leaf log waits, in commits with leaves in them, for as long as `held()` says. */
+/** A store whose leaf log waits, in commits with leaves of pairs in them, for as long as `held()` says. */
 function slowLog(held: () => Promise<void>): (store: GatewayStore) => GatewayStore {
   return (store) => {
     const { log } = store;
+    let { pairs } = log;
     const commit = async (): Promise<void> => {
-      await held();
+      const grew = log.pairs > pairs;
+      pairs = log.pairs;
+      if (grew) await held();
       await log.commit();
     };
     return {
@@ -294,12 +214,23 @@ function slowLog(held: () => Promise<void>): (store: GatewayStore) => GatewaySto
         get size() {
           return log.size;
         },
+        get pairs() {
+          return log.pairs;
+        },
+        get marks() {
+          return log.marks;
+        },
         append: (leaf) => log.append(leaf),
         commit,
         root: () => log.root(),
         find: (tag) => log.find(tag),
         read: (index) => log.read(index),
-        prove: (index) => log.prove(index),
+        get durable() {
+          return log.durable;
+        },
+        rootAt: (size) => log.rootAt(size),
+        prove: (index, size) => log.prove(index, size),
+        entries: (from, count) => log.entries(from, count),
         close: () => log.close(),
       },
     };
@@ -308,11 +239,7 @@ function slowLog(held: () => Promise<void>): (store: GatewayStore) => GatewaySto
 
 test("duties: pairs that are released but have no coin yet -> they count towards a full outbox", async () => {
   const gate = Promise.withResolvers<undefined>();
-  let recovered = false;
-  const wrapStore = slowLog(async () => {
-    if (recovered) await gate.promise;
-    recovered = true;
-  });
+  const wrapStore = slowLog(() => gate.promise);
   const failures: string[] = [];
   const overrides = { onFatal: (error: Error): void => void failures.push(error.message) };
   const options = { server: server(answer), outboxPairs: 2, wrapStore, overrides };
@@ -467,180 +394,4 @@ test("duties: pairs end while a receipt is made -> its proof still gives its roo
       Buffer.from(logRoot, "hex"),
     );
   });
-});
-
-test("duties: a link to the recomputer breaks -> unanswered pairs are sent again, answered ones never", async () => {
-  await withHouse({ server: server(answer) }, async (house, router, seen) => {
-    const first: bigint[] = [];
-    const lossy = house.connectRecomputer();
-    lossy.onFrame((frame) => {
-      if (frame.type !== frameType.proofRequest) return;
-      first.push(frame.id);
-      // The first pair gets its verdict; then the link dies with the second unanswered.
-      if (first.length === 1) lossy.send(frameType.verdict, frame.id, Buffer.from("pass"));
-    });
-    for (let i = 1n; i <= 2n; i++) router.send(frameType.input, i, hello);
-    await house.until("both sent", () => first.length === 2);
-    await house.until("one settled", () => house.gateway.status().outbox.waiting === 1);
-    lossy.close("broken");
-    const again: bigint[] = [];
-    const second = house.connectRecomputer();
-    second.onFrame((frame) => {
-      if (frame.type !== frameType.proofRequest) return;
-      again.push(frame.id);
-      second.send(frameType.verdict, frame.id, Buffer.from("pass"));
-    });
-    await house.until("all settled", () => house.gateway.status().outbox.waiting === 0);
-    assert.deepEqual(again, first.slice(1));
-    assert.equal(seen.filter((word) => word === "final").length, 2);
-  });
-});
-
-test("duties: the recomputer falls silent -> alarm; a heartbeat clears it", async () => {
-  const overrides = { silentMs: 1 };
-  await withHouse({ server: server(answer), overrides }, async (house) => {
-    const silent = (): boolean =>
-      house.gateway
-        .status()
-        .alarms.some((a) => a.kind === "recomputer.silent" && a.severity === "critical");
-    await house.until("the alarm", silent);
-    const recomputer = house.connectRecomputer();
-    recomputer.onFrame(() => undefined);
-    const beat = setInterval(() => {
-      recomputer.send(frameType.heartbeat, 0n, encodeHeartbeat({ queued: 0, judged: 0n }));
-    }, 1);
-    await house.until("it clears", () => !silent());
-    clearInterval(beat);
-  });
-});
-
-test("duties: a flicker is due -> drained first, asked of the router, then a fresh boot", async () => {
-  let finish: () => void = () => undefined;
-  const slow = (link: Wire, frame: Frame): void => {
-    finish = () => {
-      answer(link, frame);
-    };
-  };
-  await withHouse({ server: server(slow) }, async (house, router, seen) => {
-    router.send(frameType.input, 1n, hello);
-    await house.until("the pair is open", () => house.gateway.status().inflight === 1);
-    const flicker = house.gateway.flicker();
-    await house.until("the router is asked", () => seen.includes("drain-ask"));
-    assert.equal(house.gateway.status().draining, false);
-    router.send(frameType.drainGrant, 0n);
-    await house.until("draining", () => house.gateway.status().draining);
-    router.send(frameType.input, 2n, hello);
-    await house.until("the refusal", () => seen.includes("refused:draining"));
-    finish(); // the open pair still ends well
-    await flicker;
-    await house.until("a fresh boot", () => house.gateway.status().boots === 2);
-    await house.until("serving again", () => house.gateway.status().ready);
-    assert.ok(seen.includes("final"));
-    assert.equal(
-      seen.some((word) => word.startsWith("abort")),
-      false,
-    );
-    assert.equal(house.gateway.status().pairs.cutOff, 0);
-  });
-});
-
-test("duties: the flicker comes by itself after a number of pairs", async () => {
-  const overrides = { flickerPairs: 2 };
-  await withHouse({ server: server(answer), overrides }, async (house, router) => {
-    router.send(frameType.input, 1n, hello);
-    router.send(frameType.input, 2n, hello);
-    router.onFrame((frame) => {
-      if (frame.type === frameType.drainAsk) router.send(frameType.drainGrant, 0n);
-    });
-    await house.until("a fresh boot", () => house.gateway.status().boots === 2);
-    assert.equal(house.gateway.status().lastKillReason, "flicker");
-  });
-});
-
-test("duties: a pair that outlives its deadline -> aborted and logged", async () => {
-  const overrides = { pairDeadlineMs: 20 };
-  const mute = (): void => undefined;
-  await withHouse({ server: server(mute), overrides }, async (house, router, seen) => {
-    router.send(frameType.input, 1n, hello);
-    await house.until("the abort", () => seen.includes("abort:deadline"));
-    assert.equal(house.gateway.status().pairs.cutOff, 1);
-    assert.equal(house.gateway.status().boots, 1);
-  });
-});
-
-test("duties: a parameter outside the whitelist entry -> refused by name, not clamped", async () => {
-  await withHouse({ server: server(answer) }, async (house, router) => {
-    const details: string[] = [];
-    router.onFrame((frame) => {
-      if (frame.type === frameType.refused) details.push(decodeRefused(frame.payload).detail);
-    });
-    const bad = [{ temperature: 3 }, { topP: 0 }, { topK: 65 }, { topK: 0 }, { maxTokens: 5000 }];
-    bad.forEach((change, i) => {
-      const prompt = { kind: "text", text: "hi" } as const;
-      const input = encodeInput({ modelId: "m", params: { ...params, ...change }, prompt });
-      router.send(frameType.input, BigInt(i + 1), input);
-    });
-    await house.until("all refused", () => details.length === bad.length);
-    assert.deepEqual(
-      details.map((detail) => detail.split(" ")[0]),
-      ["temperature", "top_p", "top_k", "top_k", "max_tokens"],
-    );
-  });
-});
-
-const shutdown: Order = {
-  action: "shutdown",
-  gateway: "g1",
-  reason: "a test says so",
-  issuedMs: 1,
-  nonce: "ab".repeat(16),
-};
-
-/** Sends an order as a recomputer would; resolves with the gateway's answer. */
-async function give(house: House, order: Order, key = orderKeys.recomputer): Promise<string> {
-  const wire = house.connectRecomputer();
-  let said = "";
-  wire.onFrame((frame) => {
-    if (frame.type === frameType.orderResult) said = frame.payload.toString();
-  });
-  wire.send(frameType.order, 1n, sealOrder(order, key));
-  await house.until("an answer to the order", () => said !== "");
-  return said;
-}
-
-test("duties: a signed shutdown -> power off, also after a restart, until its release", async () => {
-  const dir = temporaryDirectory();
-  try {
-    await withHouse({ server: server(answer), dir }, async (house) => {
-      assert.match(await give(house, shutdown, orderKeys.operator), /refused: nobody entitled/);
-      assert.match(await give(house, { ...shutdown, gateway: "g2" }), /refused: .*gateway g2/);
-      assert.equal(house.gateway.status().mode, "SERVING");
-      assert.equal(await give(house, shutdown), "obeyed");
-      await house.until("power off", () => house.gateway.status().mode === "KILLED");
-      assert.equal(await give(house, { ...shutdown, nonce: "cd".repeat(16) }), "already-halted");
-    });
-    // Another process, another day: the halt still stands, and the server never gets power.
-    const house = await buildHouse({ entry, depot, server: server(answer), dir });
-    await house.until("halted", () => house.gateway.status().mode === "KILLED");
-    assert.deepEqual(house.powerLog, []);
-    const halt = house.gateway.status().halted;
-    assert.equal(halt?.reason, "a test says so");
-    const release: Order = {
-      action: "release",
-      gateway: "g1",
-      halt: halt?.digest ?? "",
-      reason: "looked into",
-      issuedMs: 2,
-      nonce: "ef".repeat(16),
-    };
-    assert.match(await give(house, release), /refused: nobody entitled/);
-    assert.equal(await give(house, release, orderKeys.operator), "obeyed");
-    await house.until("serving", () => house.gateway.status().ready);
-    // The old order, replayed, halts nothing again.
-    assert.equal(await give(house, shutdown), "already-released");
-    assert.equal(house.gateway.status().mode, "SERVING");
-    await house.stop();
-  } finally {
-    removeDirectory(dir);
-  }
 });

@@ -18,7 +18,6 @@ import { openWeightsFile } from "../../src/adapter/weights-file.ts";
 import { Alarms } from "../../src/alarm/raise.ts";
 import { Shutdowns } from "../../src/alarm/shutdown.ts";
 import { publicKeyHex } from "../../src/base/sign.ts";
-import { Depot } from "../../src/depot/offer.ts";
 import { frameType } from "../../src/format/link.ts";
 import { noiseLaw, philox4x32, type Candidates } from "../../src/format/noise.ts";
 import { sealOrder } from "../../src/format/order.ts";
@@ -32,6 +31,7 @@ import { Recomputer } from "../../src/recomputer/serve.ts";
 import { runAgent, type AgentHooks } from "../../src/server/agent.ts";
 import { assumedProfile } from "../../src/verification/calibration.ts";
 import { ladderOf } from "../fake-recomputer.ts";
+import { testDepot } from "../sealing.ts";
 import { quiet, wirePair } from "../support.ts";
 import { buildHouse, orderKeys, removeDirectory, temporaryDirectory, type House } from "./house.ts";
 
@@ -40,7 +40,7 @@ const model = "models/weir-tiny.gguf";
 const nullOf = (id: string, nullMean: number) => ({ id, nullMean, observed: 0, upper: nullMean });
 const profile = sealProfile({
   ...assumedProfile,
-  detectors: [nullOf("margin", 0.004), nullOf("mismatch", 0.01)],
+  detectors: [nullOf("tail", 0.004), nullOf("gls", 0.004)],
 });
 
 /** Shutdown at ln(2 / 0.01) = 5.3 nats. */
@@ -92,11 +92,12 @@ const careless: AgentHooks = {
 
 async function entryOf(): Promise<WhitelistEntry> {
   const found = await describeModel(model);
-  const { sizeBytes, chunkBytes, root, tokenizerDigest, templateDigest, engine } = found;
+  const { sizeBytes, chunkBytes, root, tokenizerDigest, templateDigest, engine, engineBuild } =
+    found;
   return {
     modelId: "weir-tiny",
     weights: { sizeBytes, chunkBytes, root },
-    ...{ tokenizerDigest, templateDigest, engine, noiseLaw },
+    ...{ tokenizerDigest, templateDigest, engine, engineBuild, noiseLaw },
     generation: {
       ...{ temperatureMax: 2, topPMin: 0, topKMax: 64 },
       ...{ maxTokens: 200, contextTokens: 512 },
@@ -140,7 +141,7 @@ async function withSite(
       void runAgent({ wire, weights, logger: quiet, queueMax: 16, hooks, openEngine });
     },
     depot: (link) => {
-      new Depot("d1", [file], quiet).attachGateway(link);
+      testDepot([file]).attachGateway(link);
     },
   });
   const db = openRecomputerDb(join(dir, "verdicts.sqlite"));

@@ -5,7 +5,6 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Depot } from "../../src/depot/offer.ts";
 import { frameType, type Frame } from "../../src/format/link.ts";
 import { openOrder, sealOrder, type Order } from "../../src/format/order.ts";
 import { encodeInput } from "../../src/format/pair.ts";
@@ -14,7 +13,8 @@ import { decodeAbort, decodeOutputPart, decodeState } from "../../src/format/rou
 import { encodeEnd, encodePrompt, encodeTokens } from "../../src/format/server-link.ts";
 import type { Wire } from "../../src/format/wire.ts";
 import { publicKeyHex } from "../../src/base/sign.ts";
-import { chunked, quiet, whitelisted } from "../support.ts";
+import { testDepot } from "../sealing.ts";
+import { chunked, whitelisted } from "../support.ts";
 import {
   buildHouse,
   orderKeys,
@@ -35,7 +35,7 @@ function depot(link: Wire): void {
       Promise.resolve({ data: chunks[i] ?? Buffer.alloc(0), proof: tree.proof(i) }),
     close: () => Promise.resolve(),
   };
-  new Depot("d1", [model], quiet).attachGateway(link);
+  testDepot([model]).attachGateway(link);
 }
 
 function server(link: Wire): void {
@@ -240,11 +240,12 @@ test("orders: recheck -> every pair in the ring that no coin kept, once, marked,
     async ({ house, seen, ask }) => {
       for (let i = 0; i < pairs; i++) ask();
       await house.until("all", () => seen.filter((word) => word === "final").length === pairs);
-      await house.until("leaves", () => house.gateway.status().log.size === pairs);
+      await house.until("leaves", () => house.gateway.status().pairs.logged === pairs);
       // Nobody judges: it goes as far as there is room.
       const desk = new Desk(house, null);
       desk.wire.send(frameType.order, 1n, order.bytes);
       await house.until("some", () => desk.proofs === 32);
+      assert.equal(house.gateway.status().recheck?.of, pairs);
     },
     async ({ house }) => {
       const desk = new Desk(house);
@@ -254,6 +255,7 @@ test("orders: recheck -> every pair in the ring that no coin kept, once, marked,
       const { recheck } = house.gateway.status();
       assert.equal(recheck?.lost, 0);
       assert.equal(recheck?.sent, pairs);
+      assert.equal(recheck.of, pairs, "counted before the restart, and kept");
       for (const { payload } of desk.of(frameType.proofRequest)) {
         assert.equal(decodeProofRequest(payload).rechecked, true);
       }

@@ -7,12 +7,13 @@ import { serveObservers, type Observed } from "../../src/adapter/observe.ts";
 import { createAuthority, issue, type PemPair } from "../../src/adapter/pki.ts";
 import { listenTls, type Listener, type TlsIdentity } from "../../src/adapter/tls.ts";
 import type { WatchedTarget } from "../../src/bin/dashboard.ts";
-import { defaultPolicy, ladderOf } from "../../src/format/policy.ts";
+import { defaultPolicy, defaultRelease, ladderOf } from "../../src/format/policy.ts";
 import { fleetBudget } from "../../src/verification/fleet.ts";
 import type { WatchedRole } from "../../src/dashboard/read.ts";
 import type {
   Alarm,
   DepotStatus,
+  GatewayCarriers,
   GatewayEvidence,
   GatewayStatus,
   RecomputerStatus,
@@ -72,6 +73,8 @@ const fleetLogE = fleetBudget(defaultPolicy.fleet).logE;
 export const toldPolicy = {
   ladder: ladderOf(defaultPolicy, fleetLogE),
   capacity: defaultPolicy.capacity,
+  release: defaultRelease,
+  fleet: { ...defaultPolicy.fleet, yearsBetween: fleetBudget(defaultPolicy.fleet).yearsBetween },
 };
 
 /** Evidence of an honest server of which 40 pairs were audited; `more` says what is different. */
@@ -102,6 +105,12 @@ export function evidence(gateway: string, more: Partial<GatewayEvidence> = {}): 
     },
     ...more,
   };
+}
+
+/** What a recomputer makes of a gateway's counts: a stream of 50 tokens a second. */
+export function carriers(gateway: string): GatewayCarriers {
+  const counts = { seconds: 600, tokens: 30_000, release: 80_000, failures: 40, ends: 3000 };
+  return { gateway, ...counts, bitsPerToken: 2.77, bitsPerSecond: 140 };
 }
 
 export function recomputerStatus(more: Partial<RecomputerStatus> = {}): RecomputerStatus {

@@ -294,7 +294,7 @@ test(
     scene.role("gateway/g2").say(
       gatewayStatus("g2", {
         sampling: { epsilon: 1, own: 0.1, order: "a" },
-        recheck: { digest: "b", sinceMs: 1, done: false, sent: 312, lost: 4 },
+        recheck: { digest: "b", sinceMs: 1, done: false, sent: 312, lost: 4, of: 1480 },
         quarantine: { digest: "c", reason: "why", sinceMs: 1, held: 3, passed: 120, withheld: 2 },
       }),
     );
@@ -309,7 +309,7 @@ test(
     await shows(
       page,
       `${card} .done`,
-      "312 pairs sent to the recomputer so far, 4 no longer whole",
+      "312 of 1,480 pairs sent to the recomputer so far, 4 no longer whole",
     );
     await shows(page, `${card} .done`, "Every reply is kept for recomputation by order");
     await shows(page, card, /at most 5\.2\. The parties allow 0\.2, counted from 10,000,000/);

@@ -20,10 +20,8 @@ import { openWeightsFile } from "../../src/adapter/weights-file.ts";
 import { Alarms } from "../../src/alarm/raise.ts";
 import { Shutdowns } from "../../src/alarm/shutdown.ts";
 import { verifyInclusion } from "../../src/base/merkle.ts";
-import { sha256 } from "../../src/base/hash.ts";
-import { Depot } from "../../src/depot/offer.ts";
-import { encodeEnvelope } from "../../src/format/dsse.ts";
-import { decodeLeaf } from "../../src/format/leaf.ts";
+import { secretKey } from "../../src/base/hash.ts";
+import { decodeLeaf, inputDigestOf } from "../../src/format/leaf.ts";
 import { frameType } from "../../src/format/link.ts";
 import { noiseLaw } from "../../src/format/noise.ts";
 import { sealOrder } from "../../src/format/order.ts";
@@ -31,11 +29,13 @@ import { encodeInput, type Prompt, type SamplingParams } from "../../src/format/
 import { decodeAdmitted, decodeOutputPart } from "../../src/format/router-link.ts";
 import type { VerdictSummary } from "../../src/format/status.ts";
 import { formatTag, type Tag } from "../../src/format/tag.ts";
-import { openWhitelist, sealWhitelist, type WhitelistEntry } from "../../src/format/whitelist.ts";
+import type { WhitelistEntry } from "../../src/format/whitelist.ts";
 import type { Wire } from "../../src/format/wire.ts";
+import { saltsOf } from "../../src/gateway/tag.ts";
 import { Recomputer } from "../../src/recomputer/serve.ts";
 import { runAgent, type AgentHooks } from "../../src/server/agent.ts";
-import { parties, partyKeys, quiet, testProfile } from "../support.ts";
+import { testDepot } from "../sealing.ts";
+import { quiet, signed, testProfile } from "../support.ts";
 import { defaultLadder } from "../fake-recomputer.ts";
 import { buildHouse, orderKeys, removeDirectory, temporaryDirectory, type House } from "./house.ts";
 
@@ -43,7 +43,8 @@ const model = "models/weir-tiny.gguf";
 
 async function entryOf(path: string): Promise<WhitelistEntry> {
   const found = await describeModel(path);
-  const { sizeBytes, chunkBytes, root, tokenizerDigest, templateDigest, engine } = found;
+  const { sizeBytes, chunkBytes, root, tokenizerDigest, templateDigest, engine, engineBuild } =
+    found;
   const generation = {
     temperatureMax: 2,
     topPMin: 0,
@@ -51,24 +52,12 @@ async function entryOf(path: string): Promise<WhitelistEntry> {
     maxTokens: 200,
     contextTokens: 512,
   };
-  const sealed = sealWhitelist(
-    1,
-    [
-      {
-        modelId: "weir-tiny",
-        weights: { sizeBytes, chunkBytes, root },
-        tokenizerDigest,
-        templateDigest,
-        engine,
-        noiseLaw,
-        generation,
-        profile: testProfile.digest,
-      },
-    ],
-    [parties.a, parties.b],
-  );
-  const [entry] = openWhitelist(Buffer.from(encodeEnvelope(sealed)), partyKeys).entries;
-  assert.ok(entry !== undefined);
+  const { entry } = signed({
+    modelId: "weir-tiny",
+    weights: { sizeBytes, chunkBytes, root },
+    ...{ tokenizerDigest, templateDigest, engine, engineBuild, noiseLaw, generation },
+    profile: testProfile.digest,
+  });
   return entry;
 }
 
@@ -113,7 +102,7 @@ async function withSite(
       });
     },
     depot: (link) => {
-      new Depot("d1", [file], quiet).attachGateway(link);
+      testDepot([file]).attachGateway(link);
     },
   });
   const db = openRecomputerDb(join(dir, "verdicts.sqlite"));
@@ -249,7 +238,8 @@ test("pair: the leaf commits to the very input", async (t) => {
     const receipt = await house.gateway.receipt(Buffer.from(formatTag("g1", reply!.tag!)));
     const leaf = decodeLeaf(Buffer.from(receipt.leafHex ?? "", "hex"));
     const input = encodeInput({ modelId: "weir-tiny", params: plain, prompt: story });
-    assert.deepEqual(leaf.inputDigest, sha256(input));
+    const rootKey = secretKey(Buffer.alloc(32, 0x5e));
+    assert.deepEqual(leaf.inputDigest, inputDigestOf(saltsOf(rootKey)(leaf.tag), input));
   });
 });
 

@@ -47,6 +47,7 @@ async function entryFor(path: string): Promise<WhitelistEntry> {
     tokenizerDigest: model.tokenizerDigest,
     templateDigest: model.templateDigest,
     engine: model.engine,
+    engineBuild: model.engineBuild,
     noiseLaw,
     generation: {
       temperatureMax: 2,

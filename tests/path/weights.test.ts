@@ -7,15 +7,14 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Depot } from "../../src/depot/offer.ts";
 import type { WeightsFile } from "../../src/depot/weights.port.ts";
-import { encodeChunk, encodeOffer } from "../../src/format/depot-link.ts";
 import { frameType } from "../../src/format/link.ts";
 import { encodeInput } from "../../src/format/pair.ts";
 import { decodeRefused } from "../../src/format/router-link.ts";
 import { decodeLoadBegin } from "../../src/format/server-link.ts";
 import type { Wire } from "../../src/format/wire.ts";
-import { chunked, quiet, whitelisted } from "../support.ts";
+import { TestStream, testDepot } from "../sealing.ts";
+import { chunked, whitelisted } from "../support.ts";
 import { buildHouse, removeDirectory, type House } from "./house.ts";
 
 const chunkBytes = 4096;
@@ -64,20 +63,21 @@ const file: WeightsFile = {
 };
 
 function honestDepot(link: Wire): void {
-  new Depot("d1", [file], quiet).attachGateway(link);
+  testDepot([file]).attachGateway(link);
 }
 
 /** A depot that offers the right model and then sends what `forge` makes of chunk `index`. */
 function lyingDepot(forge: (index: number) => { index: number; data: Buffer } | null) {
   return (link: Wire): void => {
-    link.onFrame(() => {
-      const size = BigInt(weights.length);
-      link.send(frameType.offer, 0n, encodeOffer({ sizeBytes: size, chunkBytes }));
+    link.onFrame((frame) => {
+      const stream = TestStream.of(frame.payload);
+      link.send(frameType.offer, 0n, stream.offer(weights.length, chunkBytes));
       for (let i = 0; i < chunks.length + 2; i++) {
         const forged = forge(i);
         if (forged === null) continue;
         const proof = tree.proof(Math.min(forged.index, chunks.length - 1));
-        link.send(frameType.chunk, BigInt(forged.index), encodeChunk(proof, forged.data));
+        const sealed = stream.chunk(forged.index, i + 1 === chunks.length, proof, forged.data);
+        link.send(frameType.chunk, BigInt(forged.index), sealed);
       }
     });
   };
@@ -212,8 +212,8 @@ test("weights: bits beyond S -> never forwarded: the upload is over at bit S", a
 
 test("weights: a model that is not whitelisted -> the offer is refused, power is cut", async () => {
   const offerOther = (link: Wire): void => {
-    link.onFrame(() => {
-      link.send(frameType.offer, 0n, encodeOffer({ sizeBytes: 5n, chunkBytes }));
+    link.onFrame((frame) => {
+      link.send(frameType.offer, 0n, TestStream.of(frame.payload).offer(5, chunkBytes));
     });
   };
   await withHouse(offerOther, async (house, boots) => {
@@ -225,7 +225,7 @@ test("weights: a model that is not whitelisted -> the offer is refused, power is
 
 test("weights: the depot does not hold the model -> power is cut, and the reason says so", async () => {
   const none = (link: Wire): void => {
-    new Depot("d1", [], quiet).attachGateway(link);
+    testDepot([]).attachGateway(link);
   };
   await withHouse(none, async (house, boots) => {
     await house.until("a second boot", () => boots.length >= 2);
