@@ -42,7 +42,13 @@ export default tseslint.config(
   },
   {
     files: ["src/**/*.ts"],
-    ignores: ["src/adapter/**", "src/bin/**", "src/dashboard/**", "src/**/*.test.ts"],
+    ignores: [
+      "src/adapter/**",
+      "src/bin/**",
+      "src/boot/**",
+      "src/dashboard/**",
+      "src/**/*.test.ts",
+    ],
     rules: {
       "no-restricted-globals": ["error", ...ambient],
       "no-restricted-properties": ["error", { object: "Math", property: "random" }],
