@@ -411,7 +411,8 @@ const ofHostile = (rules: DrawRules): readonly Invariant<DrawWorld>[] => [
     // The second line: also if A's own check failed, nobody may overlook it.
     name: "a round that was opened twice is told by whoever walks the log",
     holds: (world) =>
-      [1n, 2n].every((round) => opensOf(world, round).length <= 1) || rules.liesTold(world.marks) > 0,
+      [1n, 2n].every((round) => opensOf(world, round).length <= 1) ||
+      rules.liesTold(world.marks) > 0,
   },
 ];
 
