@@ -14,6 +14,7 @@ import { fileURLToPath } from "node:url";
 import { processIdentity } from "../../src/bin/site/lock.ts";
 import type { SiteFile } from "../../src/bin/site/site-file.ts";
 import { parseTag, tagEpoch } from "../../src/format/tag.ts";
+import { freePorts } from "../ports.ts";
 
 const script = fileURLToPath(new URL("../../src/bin/weir.ts", import.meta.url));
 const model = fileURLToPath(new URL("../../models/weir-tiny.gguf", import.meta.url));
@@ -133,7 +134,8 @@ interface ReceiptJson {
 
 test("cli: up, ask, receipt, logs, crash, stop, up again, kill -> as the manual says", async (t) => {
   const data = join(folder(t), "site");
-  const options = ["--servers", "2", "--epsilon", "1", "--flicker-seconds", "0"];
+  const ports = await freePorts();
+  const options = ["--servers", "2", "--epsilon", "1", "--flicker-seconds", "0", ...ports];
   const first = new Up(data, ...options);
   t.after(() => first.child.kill("SIGKILL"));
   const up = await first.up;
@@ -236,7 +238,7 @@ test("cli: up, ask, receipt, logs, crash, stop, up again, kill -> as the manual 
 
 test("cli: SIGINT during the start -> everything stops, exit 0", async (t) => {
   const data = join(folder(t), "site");
-  const up = new Up(data, "--servers", "1", "--flicker-seconds", "0");
+  const up = new Up(data, "--servers", "1", "--flicker-seconds", "0", ...(await freePorts()));
   t.after(() => up.child.kill("SIGKILL"));
   await eventually("the first role starts", () =>
     up.events.some(({ event }) => event === "role") ? true : null,

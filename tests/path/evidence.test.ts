@@ -11,6 +11,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { attackRequest } from "../../src/adversary/agent.ts";
 import { evidencePaths } from "../../src/format/evidence.ts";
+import { freePorts } from "../ports.ts";
 
 const at = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const flags = ["--disable-warning=ExperimentalWarning", at("src/bin/weir.ts")];
@@ -61,8 +62,8 @@ async function up(t: TestContext, data: string, config: string): Promise<Running
     "--json",
     "--die-with-stdin",
   ];
-  const ports = ["--agent", at("src/bin/adversary-agent.ts")];
-  const child = spawn(process.execPath, [...flags, "up", ...options, ...ports], { stdio: "pipe" });
+  const more = ["--agent", at("src/bin/adversary-agent.ts"), ...(await freePorts())];
+  const child = spawn(process.execPath, [...flags, "up", ...options, ...more], { stdio: "pipe" });
   let err = "";
   child.stderr.on("data", (bytes: Buffer) => (err += bytes.toString()));
   const stop = async (): Promise<void> => {

@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { checkBootChain } from "../../src/format/boot-certificate.ts";
 import type { BootStatus } from "../../src/format/status.ts";
 import type { SiteFile } from "../../src/bin/site/site-file.ts";
+import { freePorts } from "../ports.ts";
 
 const script = fileURLToPath(new URL("../../src/bin/weir.ts", import.meta.url));
 const model = fileURLToPath(new URL("../../models/weir-tiny.gguf", import.meta.url));
@@ -35,7 +36,18 @@ async function weir(...argv: string[]): Promise<{ code: number | null; out: stri
 
 /** Starts a site; resolves when it says that it is up. */
 async function up(data: string): Promise<{ child: ChildProcess; event: Event; notes: string[] }> {
-  const options = ["--data", data, "--model", model, "--servers", "2", "--sandbox", "off"];
+  const ports = await freePorts();
+  const options = [
+    "--data",
+    data,
+    "--model",
+    model,
+    "--servers",
+    "2",
+    "--sandbox",
+    "off",
+    ...ports,
+  ];
   const child = spawn(process.execPath, [...node, "up", ...options, "--json", "--die-with-stdin"], {
     stdio: ["pipe", "pipe", "pipe"],
   });
