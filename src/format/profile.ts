@@ -78,7 +78,7 @@ export interface ProfileFile {
   readonly digest: Buffer;
 }
 
-/** Files are read whole; a real one has some 20 KiB. */
+/** Files are read whole; a real one has some 200 KiB. */
 const bytesMax = 4_194_304;
 const whole = Number.MAX_SAFE_INTEGER;
 /** Nats: margins, edges and deviations beyond this mean nothing. */

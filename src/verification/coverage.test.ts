@@ -13,7 +13,6 @@ import {
   fleetThreshold,
   isDoubtful,
   measuredClasses,
-  measuredHonest,
   oneForAny,
   recomputation,
   solveBeta,
@@ -96,10 +95,12 @@ test("coverage: mismatch evidence -> steps of the bettors that recomputers bet w
   assert.ok((evidenceOf({ ...traffic, beta: 0.2 }, mismatch(0.01))!.stake ?? 1) < stakes[0]!);
 });
 
-test("coverage: measured classes -> medians of measured streams within a factor of two", () => {
-  // docs/PERFORMANCE.md section 4, `gls` alone: tokens to 17.73 nats, one detector of its own.
-  const seen = { q4_0: 227, "temperature-1.1": 392, "kv-q4_0": 357, "wrong-seed": 222 };
-  const all = { ...seen, q8_0: 2453, "kv-q8_0": 14_600 };
+test("coverage: measured classes -> medians of measured streams within a third", () => {
+  // docs/PERFORMANCE.md section 4, `gls` alone: tokens to 17.73 nats, one detector of its own; under
+  // the profile of then.
+  const profile = { honest: 0.000085, nullMean: 0.00128 };
+  const seen = { q4_0: 230, "temperature-1.1": 299, "kv-q4_0": 394, "wrong-seed": 215 };
+  const all = { ...seen, q8_0: 1910, "kv-q8_0": 9345 };
   for (const [name, tokens] of Object.entries(all)) {
     const known = measuredClasses.find((one) => one.name === name);
     assert.ok(known !== undefined, name);
@@ -110,10 +111,13 @@ test("coverage: measured classes -> medians of measured streams within a factor 
         hard: 0,
         threshold: threshold + Math.log(8 / 7),
       },
-      ...{ honest: measuredHonest.mismatch, nullMean: measuredHonest.nullMean },
+      ...profile,
     };
     const median = 64 * catchOf({ ...traffic, epsilon: 1, beta: 1 }, detection).quantile(0.5);
-    assert.ok(median > tokens / 2.1 && median < 2 * tokens, `${name}: ${median}, seen ${tokens}`);
+    assert.ok(
+      median > tokens / 1.34 && median < 1.34 * tokens,
+      `${name}: ${median}, seen ${tokens}`,
+    );
   }
 });
 

@@ -41,11 +41,11 @@ test("edge: a lighter tail -> covered; a heavier one -> the far values decide", 
   const light = Array.from({ length: 400 }, () => Math.abs(normal()));
   // 6.1 deviations are exceeded twice in a billion.
   assert.ok(edgeBound(light, 0.99, 1e-9).edge > 6.1);
-  const heavy = Array.from({ length: 400 }, (_, i) =>
+  const heavy = Array.from({ length: 1600 }, (_, i) =>
     i % 8 === 0 ? -10 * Math.log(random()) : -Math.log(random()),
   );
   const bound = edgeBound(heavy, 0.99, 1e-6);
-  assert.ok(bound.exceeding < 100, String(bound.exceeding));
+  assert.ok(bound.exceeding <= 200, String(bound.exceeding));
   assert.ok(bound.edge > 10 * Math.log(1e6 / 8), "the tail of the eighth, not of all");
 });
 

@@ -32,7 +32,7 @@ export interface EdgeBound {
 }
 
 /** Fewer exceedances than this tell little; only of few values are so few taken. */
-const exceedingMin = 32;
+const exceedingMin = 64;
 
 /** The x that a gamma(shape) variable stays below with probability p. */
 export function gammaQuantile(p: number, shape: number): number {
